@@ -1,0 +1,197 @@
+"""The seams. Everything that can be replaced is one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol, runtime_checkable
+
+from agentopt.core.candidate import Candidate, Proposal
+from agentopt.core.evaluation import Admission, Entry, Rollout
+from agentopt.core.events import Event
+from agentopt.core.task import Cases, Measure, Objective, Parameter, Task
+
+__all__ = [
+    "Answer",
+    "Archive",
+    "ArchiveContext",
+    "Executor",
+    "ExecutorContext",
+    "Exhausted",
+    "Optimizer",
+    "OptimizerContext",
+    "Refused",
+    "Session",
+    "Store",
+    "TaskCard",
+    "View",
+    "Wait",
+]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """ "Ask me again after the next observation." Legal only while a candidate is pending."""
+
+
+@dataclass(frozen=True)
+class Exhausted:
+    """ "There is nothing more to propose", and why."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The model's reply was unusable; ``memo`` as in Proposal."""
+
+    kind: str
+    memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+Answer = Sequence[Proposal] | Wait | Exhausted | Refused
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What an optimizer may know of a task: no validation, no test, nothing expected."""
+
+    name: str
+    goal: str
+    parameters: Mapping[str, Parameter]
+    objectives: tuple[Objective, ...]
+    measures: tuple[Measure, ...] = ()
+    inputs: tuple[Any, ...] = ()
+    """The train inputs."""
+
+
+@runtime_checkable
+class View(Protocol):
+    """What an optimizer sees of a run while it proposes. Read-only."""
+
+    @property
+    def task(self) -> TaskCard: ...
+    @property
+    def pending(self) -> Sequence[Candidate]: ...
+    @property
+    def budget_left(self) -> Mapping[str, float]:
+        """Per limited unit (``seconds``, ``evals``, ``rollouts``) what is left for the search."""
+        ...
+
+    def sample(self, n: int, rng: Random) -> Sequence[Entry]: ...
+    def front(self) -> Sequence[Entry]: ...
+    def entry(self, candidate_id: str) -> Entry | None:
+        """Any candidate told so far, read from the log; None if there is no such candidate."""
+        ...
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """Proposes candidates and observes what came of them. Touches neither disk nor archive."""
+
+    async def propose(self, view: View, n: int, rng: Random) -> Answer:
+        """At most ``n`` proposals. All randomness comes from ``rng``."""
+        ...
+
+    def observe(self, entry: Entry, admission: Admission) -> None:
+        """Deterministic: called for every candidate told, in log order, also on resume. The seed comes first."""
+        ...
+
+
+@dataclass(frozen=True)
+class OptimizerContext:
+    """What an optimizer's factory gets. ``child(name, options)`` builds another optimizer, for compositions."""
+
+    task: TaskCard
+    options: Mapping[str, Any]
+    child: Callable[[str, Mapping[str, Any]], Optimizer]
+
+
+@runtime_checkable
+class Archive(Protocol):
+    """Keeps the best trade-offs. In memory, no I/O. Failed entries are told too, and answered ``failed``."""
+
+    def admits(self, entry: Entry) -> bool:
+        """Would this entry reach the front, as far as its search scores tell? Changes nothing."""
+        ...
+
+    def add(self, entry: Entry) -> Admission:
+        """Decides by ``entry.confirmed``."""
+        ...
+
+    def sample(self, n: int, rng: Random) -> Sequence[Entry]:
+        """``n`` entries to breed from, with repetition when there are fewer; empty when nothing has a score."""
+        ...
+
+    def front(self) -> Sequence[Entry]:
+        """The non-dominated entries, oldest first."""
+        ...
+
+    def get(self, candidate_id: str) -> Entry | None:
+        """The entry if the archive still holds it."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArchiveContext:
+    """What an archive's factory gets."""
+
+    objectives: tuple[Objective, ...]
+    measures: tuple[Measure, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@runtime_checkable
+class Session(Protocol):
+    """One candidate's box with its scorer."""
+
+    async def rollout(self, case_id: str, repeat: int, rng_seed: int) -> Rollout:
+        """Never raises for the candidate's doing. After a failure that ended the box, the next call opens a new one."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the box and everything it started. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Where candidates run. ``capacity`` is how many sessions may be open at once; ``sandbox`` the level, e.g. ``"L1"``."""
+
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def sandbox(self) -> str: ...
+    async def open(self, candidate: Candidate) -> Session: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class ExecutorContext:
+    """What an executor's factory gets. ``put`` keeps bytes (what a candidate printed) and returns their digest."""
+
+    task: Task
+    cases: Cases
+    capacity: int = 1
+    put: Callable[[bytes], str] = lambda data: ""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """The log and the blobs of one run. One writer (the process that holds the lock), any number of readers."""
+
+    def append(self, kind: str, data: Mapping[str, Any]) -> Event:
+        """Durable against kill -9 on return; against power loss too for ``events.PAID_KINDS``."""
+        ...
+
+    def read(self, after: int = 0, subject: str | None = None) -> Iterator[Event]:
+        """Events with ``seq > after`` in order, chain verified; only those about candidate ``subject`` if given (not verified)."""
+        ...
+
+    def put(self, data: bytes) -> str:
+        """Keep bytes under their content's digest."""
+        ...
+
+    def get(self, digest: str) -> bytes: ...
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Typed changes of Python source: text in, text out."""
