@@ -6,6 +6,7 @@ import ast
 import re
 import warnings
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["normalise_python"]
@@ -49,6 +50,7 @@ _WORD = re.compile(r"\w+")
 _SKIPPED_FIELDS = frozenset(("ctx", "kind", "type_comment", "type_ignores"))
 
 
+@lru_cache(maxsize=16)
 def normalise_python(source: str) -> str:
     """A text that is equal for two sources that differ in comments, layout, docstrings or names of locals only.
 
