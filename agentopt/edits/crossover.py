@@ -6,14 +6,12 @@ import ast
 from random import Random
 
 from agentopt.edits.draft import UNREADABLE, Draft
-from agentopt.edits.numeric import BUILTIN
 from agentopt.edits.scan import Block, Slot
 from agentopt.edits.terms import copied
 
 __all__ = ["crossover"]
 
 _UNMOVABLE = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Global, ast.Nonlocal, ast.Pass)
-_BUILTIN_NAMES = frozenset(name for group in BUILTIN for name in group)
 
 
 def crossover(first: str, second: str, rng: Random, max_nodes: int = 400) -> str | None:
@@ -36,9 +34,8 @@ def _take_expression(child: Draft, donor: Draft, rng: Random) -> bool:
     if not places:
         return False
     place = rng.choice(places)
-    known = {*place.names, *child.modules}
     pieces = [slot.node for slot in donor.slots if _movable(slot) and slot.function.key == place.function.key]
-    pieces = [node for node in pieces if donor.is_pure(node) and _free_names(node) <= known]
+    pieces = [node for node in pieces if child.fits(node, place)]
     if not pieces:
         return False
     place.put(copied(rng.choice(pieces)))
@@ -81,10 +78,6 @@ def _take_body(child: Draft, donor: Draft, rng: Random) -> bool:
 
 def _movable(slot: Slot) -> bool:
     return slot.numeric and not slot.structural
-
-
-def _free_names(node: ast.AST) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} - _BUILTIN_NAMES
 
 
 def _blocks_of_one_function(child: Draft, donor: Draft) -> list[tuple[Block, Block]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from agentopt.core.normalise import normalise_python
-from agentopt.edits.numeric import imported_modules, is_pure_call
+from agentopt.edits.numeric import BUILTIN_NAMES, imported_modules, is_pure_call
 from agentopt.edits.scan import Block, Function, Slot, scan
 from agentopt.edits.source import Spans, compiles, parse, survey
 
@@ -57,21 +57,23 @@ class Draft:
             is_pure_call(part, self.modules) if isinstance(part, ast.Call) else not isinstance(part, _IMPURE) for part in ast.walk(node)
         )
 
+    def fits(self, node: ast.expr, slot: Slot) -> bool:
+        """May a copy of ``node`` stand at ``slot``: it is pure, and the names it uses are bound there."""
+        used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        return self.is_pure(node) and used <= {*slot.names, *self.modules, *BUILTIN_NAMES}
+
     def finish(self, max_nodes: int) -> str | None:
-        """The new text; None unless it compiles, is another program, has no name that nothing binds and no more than ``max_nodes`` nodes.
+        """The new text; None unless it compiles, is another program, uses no name that nothing binds and has at most ``max_nodes`` nodes.
 
         A program that was larger than ``max_nodes`` before must not have grown. Only the top-level statements that were touched are
-        written anew (their comments are lost); the rest of the text stays as it was.
+        written anew (their comments are lost); the rest of the text stays as it was. May raise one of ``UNREADABLE``.
         """
         if not self._touched:
             return None
         after = survey(self.tree)
         if after.size > max(max_nodes, self._before.size) or not after.unbound <= self._before.unbound:
             return None
-        try:
-            text = self._render()
-        except UNREADABLE:
-            return None
+        text = self._render()
         return text if compiles(text) and normalise_python(text) != normalise_python(self.source) else None
 
     def _render(self) -> str:

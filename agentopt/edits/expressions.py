@@ -234,8 +234,8 @@ def copy(draft: Draft, rng: Random) -> bool:
 
     def another(slot: Slot) -> ast.expr | None:
         others = [other for other in draft.slots if other.function is slot.function and _numeric(other) and other is not slot]
-        node = rng.choice(others).node if others else None
-        return copied(node) if node is not None and draft.is_pure(node) else None
+        nodes = [other.node for other in others if draft.fits(other.node, slot)]
+        return copied(rng.choice(nodes)) if nodes else None
 
     return _replace(draft, _slots(draft, _numeric), rng, another)
 

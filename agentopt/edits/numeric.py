@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 
-__all__ = ["BUILTIN", "MODULES", "function_name", "imported_modules", "is_pure_call", "peers"]
+__all__ = ["BUILTIN_NAMES", "function_name", "imported_modules", "is_pure_call", "peers"]
 
 _GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "numpy": (
@@ -28,8 +28,7 @@ _GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("isfinite", "isnan", "fsum", "gcd", "comb", "dist"),
     ),
 }
-MODULES = tuple(_GROUPS)
-BUILTIN: tuple[tuple[str, ...], ...] = (
+_BUILTIN: tuple[tuple[str, ...], ...] = (
     ("max", "min"),
     ("abs",),
     ("sum",),
@@ -40,8 +39,9 @@ BUILTIN: tuple[tuple[str, ...], ...] = (
     ("bool",),
     ("any", "all"),
 )
-_PURE = {module: frozenset(name for group in groups for name in group) for module, groups in (*_GROUPS.items(), ("builtins", BUILTIN))}
-_GROUP_OF = {(module, name): group for module, groups in (*_GROUPS.items(), ("builtins", BUILTIN)) for group in groups for name in group}
+BUILTIN_NAMES = frozenset(name for group in _BUILTIN for name in group)
+_PURE = {module: frozenset(name for group in groups for name in group) for module, groups in (*_GROUPS.items(), ("builtins", _BUILTIN))}
+_GROUP_OF = {(module, name): group for module, groups in (*_GROUPS.items(), ("builtins", _BUILTIN)) for group in groups for name in group}
 # Groups whose members are only kept, not exchanged: their arguments differ.
 _MIXED = frozenset(("isfinite", "dot", "int", "isnan", "fsum"))
 

@@ -138,9 +138,7 @@ class _Scanner:
     def _parts(self, node: ast.AST) -> None:
         """The parts of a statement, ``with`` item, handler or case in the order in which they run."""
         for field in sorted(node._fields, key=lambda name: name not in _EVALUATED_FIRST):
-            if field == "annotation":
-                continue
-            held: Any = getattr(node, field)
+            held: Any = getattr(node, field) if field != "annotation" else None
             if isinstance(held, list):
                 several = cast(list[Any], held)
                 if several and isinstance(several[0], ast.stmt):

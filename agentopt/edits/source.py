@@ -130,8 +130,6 @@ class _Names:
                 self.imports.append(node)
             case ast.Global() | ast.Nonlocal():
                 self.bound.update(node.names)
-            case ast.ExceptHandler() | ast.MatchAs() | ast.MatchStar() | ast.MatchMapping():
-                self.bound.add((node.rest if isinstance(node, ast.MatchMapping) else node.name) or "_")
-            case _:
-                pass
+            case _:  # an except handler or a capture of match
+                self.bound.add(getattr(node, "name", None) or getattr(node, "rest", None) or "_")
         return False

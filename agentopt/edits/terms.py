@@ -61,7 +61,7 @@ def term(draft: Draft, slot: Slot, rng: Random) -> ast.expr | None:
     return ast.BinOp(factor(rng), ast.Mult(), made)
 
 
-def _single(draft: Draft, slot: Slot, rng: Random) -> ast.expr | None:
+def _single(draft: Draft, slot: Slot, rng: Random) -> ast.expr:
     numbers = slot.numbers
     return name(rng.choice(numbers)) if numbers else factor(rng)
 
@@ -74,20 +74,18 @@ def _difference(draft: Draft, slot: Slot, rng: Random) -> ast.expr | None:
     return _two(ast.Sub(), slot, rng)
 
 
-def _ratio(draft: Draft, slot: Slot, rng: Random) -> ast.expr | None:
-    if not slot.numbers:
-        return None
-    below: ast.expr = name(rng.choice(slot.numbers))
+def _ratio(draft: Draft, slot: Slot, rng: Random) -> ast.expr:
+    below = _single(draft, slot, rng)
     if rng.random() < 0.5:
         below = ast.BinOp(below, ast.Add(), factor(rng))
-    above = factor(rng) if rng.random() < 0.5 else name(rng.choice(slot.numbers))
+    above = factor(rng) if rng.random() < 0.5 else _single(draft, slot, rng)
     return ast.BinOp(above, ast.Div(), below)
 
 
 def _power(draft: Draft, slot: Slot, rng: Random) -> ast.expr | None:
     base = _single(draft, slot, rng)
-    if base is None or rng.random() < 0.7:
-        return base and ast.BinOp(base, ast.Pow(), number(rng.choice((2, 3, -1))))
+    if rng.random() < 0.7:
+        return ast.BinOp(base, ast.Pow(), number(rng.choice((2, 3, -1))))
     size = call_any(draft, "abs", base)
     return size and call_any(draft, "sqrt", size)
 
@@ -99,8 +97,8 @@ def _existing(draft: Draft, slot: Slot, rng: Random) -> ast.expr | None:
         for other in draft.slots
         if other.numeric and not other.structural and other.function is slot.function and isinstance(other.node, ast.BinOp | ast.Call)
     ]
-    part = rng.choice(parts) if parts else None
-    return copied(part) if part is not None and draft.is_pure(part) else None
+    parts = [part for part in parts if draft.fits(part, slot)]
+    return copied(rng.choice(parts)) if parts else None
 
 
 def _two(operator: ast.operator, slot: Slot, rng: Random) -> ast.expr | None:

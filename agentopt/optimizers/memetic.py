@@ -27,12 +27,16 @@ class MemeticOptions:
 
     floor: float = 0.2
     """Smallest share of the proposals that either part gets."""
+    weight: float = 0.5
+    """What a win of ``tune`` counts against one of ``mutate``: small steps of numbers win often, and little."""
     decay: float = 0.99
     """What is left of a part's credit at each further result of it."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.floor <= 0.5:
             raise ConfigError(f"{_NAME}.floor is {self.floor!r}; it must lie between 0 and 0.5")
+        if not self.weight > 0.0:
+            raise ConfigError(f"{_NAME}.weight is {self.weight!r}; it must be above 0")
         if not 0.0 <= self.decay <= 1.0:
             raise ConfigError(f"{_NAME}.decay is {self.decay!r}; it must lie between 0 and 1")
 
@@ -98,7 +102,7 @@ class Memetic:
     @property
     def tune_share(self) -> float:
         """The share of proposals that ``tune`` gets now."""
-        tune, mutate = self._credit["tune"].rate, self._credit["mutate"].rate
+        tune, mutate = self._options.weight * self._credit["tune"].rate, self._credit["mutate"].rate
         return self._options.floor + (1.0 - 2.0 * self._options.floor) * tune / (tune + mutate)
 
 

@@ -32,8 +32,8 @@ class TuneOptions:
     """First standard deviation of a step, in units of the number's size (or of its range)."""
     population: int = 0
     """Candidates per generation in the first bout of a structure; 0 means 4 + 3 ln(dimension)."""
-    stagnation: int = 10
-    """Generations without a better score that end a bout."""
+    stagnation: int = 8
+    """Generations without a better score that end the first bout of a structure; the second bout is allowed twice as many, and so on."""
     generations: int = 200
     """Most generations of a bout."""
     diagonal_above: int = 40
@@ -246,7 +246,8 @@ class Tune:
             return True
         leader = min(self._known.values(), key=lambda known: known.score, default=None)
         outdone = leader is not None and leader.structure != bout.plan.structure and leader.score < bout.best
-        patience = min(self._options.follow, self._options.stagnation) if outdone else self._options.stagnation
+        # _bouts counts this one as soon as it has a result
+        patience = self._options.follow if outdone else self._options.stagnation * max(1, self._bouts.get(bout.plan.structure, 0))
         return bout.generation - bout.best_at > patience
 
     def _plan(self, rng: Random, number: int) -> _Plan | None:

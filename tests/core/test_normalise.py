@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 import sys
@@ -236,3 +237,18 @@ def _seconds(source: str) -> float:
     start = time.perf_counter()
     normalise_python(source)
     return time.perf_counter() - start
+
+
+def test_type_parameters_switch_renaming_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in Python 3.12 and later, on any version."""
+    parse = ast.parse
+
+    def with_type_parameters(source: str) -> ast.Module:
+        tree = parse(source)
+        tree.body[0].type_params = [ast.Name("T", ast.Load())]  # type: ignore[attr-defined]
+        return tree
+
+    monkeypatch.setattr(ast, "parse", with_type_parameters)
+    normalise_python.cache_clear()
+    assert normalise_python("def f():\n    a = 1\n    return a") != normalise_python("def f():\n    b = 1\n    return b")
+    normalise_python.cache_clear()

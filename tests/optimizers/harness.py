@@ -69,7 +69,9 @@ class Run:
     async def step(self) -> bool:
         """False when the optimizer has nothing more to propose."""
         if len(self.view.pending) < self.workers:
-            self.answer = await self.optimizer.propose(self.view, self.workers - len(self.view.pending), Random(f"{self.seed}:ask:{self.asks}"))
+            self.answer = await self.optimizer.propose(
+                self.view, self.workers - len(self.view.pending), Random(f"{self.seed}:ask:{self.asks}")
+            )
             self.asks += 1
             if isinstance(self.answer, list):
                 self.view.pending += [Candidate.of(proposal, self.task.parameters) for proposal in self.answer]
