@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from agentopt.engine.plan import Observer
 from agentopt.engine.run import Run
 from agentopt.results import Result, read_result
 from agentopt.store import layout
-from agentopt.store.lock import RunLock
+from agentopt.store.find import find_run
 from agentopt.store.memory import MemoryStore
 from agentopt.store.sqlite import SqliteStore
 
@@ -63,15 +63,6 @@ class EvolveOptions(TypedDict, total=False):
     """Called after every event with the event and the folded state."""
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A run that can be driven: its live parts, the seed's values and where it lives."""
-
-    run: Run
-    task: Task
-    folder: Path | None
-
-
 def evolve(task: Task | str | Path, **options: Unpack[EvolveOptions]) -> Result:
     """Search for better candidates of ``task`` until the budget is spent.
 
@@ -106,7 +97,7 @@ def resume(
 
 def load_run(run: str | Path) -> Result:
     """A run folder as plain objects, finished or not; only reads. Raises StoreError."""
-    folder = layout.find_run(Path(run))
+    folder = find_run(Path(run))
     store = SqliteStore.open(folder, read_only=True)
     try:
         return read_result(fold(store.read()), store, folder)
@@ -136,7 +127,7 @@ def _run_sync(work: Callable[[Interruptible], Awaitable[Result]], instead: str) 
 
 
 @contextmanager
-def _signals_stop() -> Iterator[Interruptible]:
+def _signals_stop() -> Generator[Interruptible]:
     """The first SIGINT or SIGTERM asks the loop to stop; a second one is not caught any more."""
     running = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
@@ -169,23 +160,17 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
         task = _seed_from(task, Path(source))
     job = assembly.Job.of(task, config, optimizer)
     job.check_budget()
-    folder, made = _make_folder(task, options.get("out", ""))
-    store: Store | None = None
+    place = _Place.choose(task, options.get("out", ""))
+    store: Store = SqliteStore.create(place.folder) if place.folder else MemoryStore()
     try:
-        store = SqliteStore.create(folder) if folder else MemoryStore()
-        with RunLock(folder) if folder else _nothing():
-            store.append(
-                "run_started", job.describe(str(folder) if folder else task.name, str(spec) if not isinstance(spec, Task) else None)
-            )
-            return await _drive(job, store, folder, options.get("on_event"), interruptible, started)
+        source = None if isinstance(spec, Task) else str(spec)
+        store.append("run_started", job.describe(str(place.folder or task.name), source))
+        return await _drive(job, store, place.folder, options.get("on_event"), interruptible, started)
     except UserError:
-        if store:
-            store.close()
-        _remove(made)
+        place.clear()
         raise
     finally:
-        if store:
-            store.close()
+        store.close()
 
 
 async def _resume(
@@ -197,20 +182,19 @@ async def _resume(
     interruptible: Interruptible,
 ) -> Result:
     started = time.monotonic()
-    folder = layout.find_run(run)
-    with RunLock(folder):
-        store = SqliteStore.open(folder)
-        try:
-            state = fold(store.read())
-            more = parse_budget(budget, "--budget") if budget else {}
-            if state.finished and not more:
-                _write_summary(folder, state, store)
-                return read_result(state, store, folder)
-            job = _job_of(state, folder, task, optimizer)
-            store.append("resumed", {"budget": _more_budget(state, more)})
-            return await _drive(job, store, folder, on_event, interruptible, started)
-        finally:
-            store.close()
+    folder = find_run(run)
+    store = SqliteStore.open(folder)
+    try:
+        state = fold(store.read())
+        more = parse_budget(budget, "--budget") if budget else {}
+        if state.finished and not more:
+            _write_summary(folder, state, store)
+            return read_result(state, store, folder)
+        job = _job_of(state, folder, task, optimizer)
+        store.append("resumed", {"budget": _more_budget(state, more)})
+        return await _drive(job, store, folder, on_event, interruptible, started)
+    finally:
+        store.close()
 
 
 def _job_of(state: RunState, folder: Path, task: Task | None, optimizer: OptimizerSpec | None) -> assembly.Job:
@@ -221,7 +205,7 @@ def _job_of(state: RunState, folder: Path, task: Task | None, optimizer: Optimiz
     if task is None and source is None:
         raise StoreError(f"{folder}: the run was started with a Task object; give it again: agentopt.resume(run, task=task)")
     config = settings.validate(state.info["config"], f"{folder}: config")
-    loaded = loading.complete(task) if task else loading.load_task(source)
+    loaded = loading.complete(task) if task else loading.load_task(str(source))
     loaded = assembly.adjust(loaded, config)
     loaded.parameters = {
         name: replace(parameter, initial=state.info["seed_values"][name])
@@ -235,7 +219,8 @@ def _job_of(state: RunState, folder: Path, task: Task | None, optimizer: Optimiz
     job = assembly.Job.of(loaded, config, None if optimizer is None or isinstance(optimizer, str | Mapping) else optimizer)
     if job.fingerprint != state.info["fingerprint"]:
         raise StoreError(
-            f"{folder}: the task changed since the run began, so scores would not compare; restore {source or 'it'} or start a new run with --from {folder}"
+            f"{folder}: the task changed since the run began, so scores would not compare; "
+            f"restore {source or 'it'} or start a new run with --from {folder}"
         )
     return job
 
@@ -294,30 +279,31 @@ def _seed_from(task: Task, source: Path) -> Task:
     return replace(task, parameters=parameters)
 
 
-def _make_folder(task: Task, out: str | Path | None) -> tuple[Path | None, list[Path]]:
-    """The run folder, made, and what was made for it (innermost first)."""
-    if out is None:
-        return None, []
-    wanted = Path(out) if out else None
-    anchor = (wanted or Path("runs") / "x").absolute().parent
-    missing = [anchor, *anchor.parents]
-    made = [parent for parent in missing if not parent.exists()]
-    folder = layout.make_run_folder(wanted) if wanted else layout.new_run_folder(Path("runs"), task.name)
-    return folder, [folder, *made]
+@dataclass(frozen=True)
+class _Place:
+    """Where a new run is written, and what has to go again if its input turns out bad."""
 
+    folder: Path | None
+    made: tuple[Path, ...] = ()
 
-def _remove(made: Sequence[Path]) -> None:
-    """Bad input leaves nothing behind: the run folder goes, and parents made for it if they are empty."""
-    if made:
-        shutil.rmtree(made[0], ignore_errors=True)
-    for parent in made[1:]:
-        if parent.is_dir() and not any(parent.iterdir()):
-            parent.rmdir()
+    @classmethod
+    def choose(cls, task: Task, out: str | Path | None) -> _Place:
+        if out is None:
+            return cls(None)
+        parents = [Path("runs"), *Path("runs").absolute().parents] if not out else [Path(out), *Path(out).absolute().parents]
+        made = tuple(parent for parent in parents if not parent.exists())
+        return cls(Path(out), made) if out else cls(new := layout.new_run_folder(Path("runs"), task.name), (new, *made))
 
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+    def clear(self) -> None:
+        """Bad input leaves nothing behind: the run's files go, and the folders made for it if they are empty."""
+        if self.folder is None:
+            return
+        for name in (layout.RUN_DB, f"{layout.RUN_DB}-wal", f"{layout.RUN_DB}-shm", layout.SUMMARY, layout.LOCK):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / layout.BEST, ignore_errors=True)
+        for folder in self.made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 # --- driving -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -198,7 +198,7 @@ def fingerprint(task: Task, cases: Cases) -> str:
 
 
 @contextmanager
-def _importable(folder: Path | None) -> Iterator[None]:
+def _importable(folder: Path | None) -> Generator[None]:
     """Files beside the task can be imported by it, as when a script is run."""
     if folder is None:
         yield

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from agentopt.core.errors import MissingExtra
 from agentopt.core.fold import CurvePoint, RunState
 from agentopt.core.protocols import Store
 from agentopt.core.task import Values
 from agentopt.engine.replay import read_entry
 from agentopt.scoring.interval import paired_interval
-
-if TYPE_CHECKING:
-    import pandas
 
 __all__ = ["Comparison", "Found", "Result", "compare_on_test", "read_result"]
 
@@ -76,13 +75,11 @@ class Result:
         lines += [describe(comparison) for comparison in self.comparisons]
         return "\n".join(lines)
 
-    def to_dataframe(self) -> pandas.DataFrame:
-        """One row per member of the front. Raises MissingExtra without pandas."""
+    def to_dataframe(self) -> Any:
+        """A pandas DataFrame with one row per member of the front. Raises MissingExtra without pandas."""
         try:
-            import pandas
+            pandas: Any = import_module("pandas")
         except ImportError:
-            from agentopt.core.errors import MissingExtra
-
             raise MissingExtra("to_dataframe needs pandas; install it with: pip install pandas") from None
         rows = [{"id": found.id, "generation": found.generation, **found.scores} for found in self.front]
         return pandas.DataFrame(rows)

@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -81,9 +81,10 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {text!r} is not key=value; write for example --set workers=2")
         place = found
         for key in keys[:-1]:
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
+            inner: Any = place.setdefault(key, {})
+            if not isinstance(inner, dict):
                 raise ConfigError(f"--set {text!r} sets a key inside a plain value; give {dotted!r} once")
+            place = cast("dict[str, Any]", inner)
         place[keys[-1]] = _toml_value(value.strip())
     return found
 
@@ -102,8 +103,9 @@ def layer(*layers: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in settings.items():
             if key in ("optimizer", "archive") and isinstance(value, str):
                 value = {"name": value}
-            before = merged.get(key)
-            merged[key] = layer(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+            before: Any = merged.get(key)
+            tables = isinstance(before, dict) and isinstance(value, dict)
+            merged[key] = layer(before, value) if tables else value  # pyright: ignore[reportUnknownArgumentType]
     return merged
 
 
