@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -107,7 +107,7 @@ class Job:
 
     def parts(self, store: Store) -> Parts:
         """The live parts. Raises ConfigError for unknown names or options."""
-        return Parts(self.card, self.schedule, self._optimizer(), self._archive(), self._executor(store), store)
+        return Parts(self.card, self.schedule, self._optimizer(), self._archive(), self.executor(store.put), store)
 
     def _optimizer(self) -> Optimizer:
         given = self.optimizer
@@ -124,8 +124,9 @@ class Job:
         context = ArchiveContext(self.card.objectives, self.card.measures, self.config.archive.options)
         return plugins.resolve("archives", self.config.archive.name)(context)
 
-    def _executor(self, store: Store) -> Executor:
-        context = ExecutorContext(self.task, self.cases, self.config.workers or 1, store.put)
+    def executor(self, put: Callable[[bytes], str]) -> Executor:
+        """The executor that the settings or the task ask for."""
+        context = ExecutorContext(self.task, self.cases, self.config.workers or 1, put)
         return plugins.resolve("executors", self.executor_name)(context)
 
     def describe(self, run: str, source: str | None) -> dict[str, Any]:
