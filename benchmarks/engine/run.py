@@ -1,7 +1,7 @@
 """What the engine itself costs per candidate, from 100 to 100,000 of them, and OpenEvolve beside it.
 
 ``python -m benchmarks.engine.run`` from the root of the checkout. ``--openevolve PYTHON`` names an interpreter that has OpenEvolve
-(``python -m venv peer && peer/bin/pip install openevolve``). Every run is a process of its own, and gives the figures of all sizes it passes.
+(``python -m venv peer && peer/bin/pip install openevolve``). Every run is a process of its own and gives figures for all sizes it passes.
 """
 
 from __future__ import annotations
