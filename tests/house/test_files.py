@@ -38,9 +38,8 @@ def test_no_file_writes_to_globals_or_prints(path: Path) -> None:
 def test_a_file_names_what_it_offers(path: Path) -> None:
     if path.name in ("__init__.py", "__main__.py"):
         return
-    names = {
-        target.id for node in tree(path).body if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)
-    }
+    assigned = [target for node in tree(path).body if isinstance(node, ast.Assign) for target in node.targets]
+    names = {target.id for target in assigned if isinstance(target, ast.Name)}
     assert "__all__" in names, f"{name_of(path)} has no __all__"
 
 

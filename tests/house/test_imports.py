@@ -11,7 +11,7 @@ from statistics import median
 
 import pytest
 
-from tests.house.source import clean_environment, cpu_seconds, imported, modules, name_of, run_on_import, tree
+from tests.house.source import PACKAGE, clean_environment, cpu_seconds, imported, modules, name_of, run_on_import, tree
 
 RUNS = 7
 IMPORT_SECONDS = 0.045
@@ -36,6 +36,7 @@ HEAVY = (
     "typer",
 )
 LIGHT_ENOUGH = ("asyncio", "sqlite3")
+AT_HOME = {"cli": ("typer",), "settings.py": ("pydantic",)}
 HELP_LOADS_NONE_OF = tuple(name for name in HEAVY if name not in ("typer", "rich", "asyncio", "sqlite3"))
 BARE_APP = """
 import sys
@@ -55,9 +56,8 @@ OUR_HELP = "import sys; sys.argv = ['agentopt', '--help']; from agentopt.cli imp
 
 def loaded_after(code: str) -> set[str]:
     """The top-level modules an interpreter holds after ``code``."""
-    program = (
-        f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint('\\n' + ' '.join({{m.partition('.')[0] for m in sys.modules}}))"
-    )
+    report = "print('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"
+    program = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\n{report}"
     done = subprocess.run([sys.executable, "-c", program], env=clean_environment(), check=True, capture_output=True, text=True)
     return set(done.stdout.splitlines()[-1].split())
 
@@ -79,7 +79,7 @@ def test_importing_the_package_costs_little() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_heavy_packages_are_imported_in_the_function_that_needs_them(path: Path) -> None:
-    banned = set(HEAVY) - set(LIGHT_ENOUGH) - ({"typer"} if "cli" in path.parts else set())
+    banned = set(HEAVY) - set(LIGHT_ENOUGH) - set(AT_HOME.get(path.relative_to(PACKAGE).parts[0], ()))
     found = [(line, name) for line, name in imported(run_on_import(tree(path).body)) if name.partition(".")[0] in banned]
     assert not found, f"{name_of(path)}: {found}"
 
@@ -93,6 +93,18 @@ def test_core_imports_the_standard_library_and_itself(path: Path) -> None:
         if name.partition(".")[0] not in allowed and not f"{name}.".startswith("agentopt.core.")
     ]
     assert not found, f"{name_of(path)}: {found}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_nobody_inside_imports_through_the_front_page(path: Path) -> None:
+    parts = {part.stem for part in PACKAGE.iterdir()} | {"__version__"}
+    found = [
+        ast.unparse(node)
+        for node in ast.walk(tree(path))
+        if (isinstance(node, ast.Import) and any(alias.name == "agentopt" for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and node.module == "agentopt" and not {alias.name for alias in node.names} <= parts)
+    ]
+    assert not found, f"{name_of(path)}: {found}; import from the module where the name lives"
 
 
 @needs_cli

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.house.source import PACKAGE, ROOT, modules, tree
+from tests.house.source import ROOT, modules, tree
 
 settings = pytest.importorskip("agentopt.settings", reason="there are no settings yet", exc_type=ModuleNotFoundError)
 
@@ -27,15 +27,16 @@ OPTIONS = option_names(settings.RunConfig)
 
 
 @cache
-def attributes_read() -> set[str]:
-    """Names read as ``something.name`` anywhere but in the settings themselves."""
-    return {
-        node.attr
+def options_read() -> set[str]:
+    """Every ``option`` and ``option.part`` that is read from something called ``config``."""
+    owner = re.compile(r"(?:^|[._])config\.(\w+(?:\.\w+)?)$")
+    chains = {
+        ast.unparse(node)
         for path in modules()
-        if path != PACKAGE / "settings.py"
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
     }
+    return {match[1] for chain in chains if (match := owner.search(chain))}
 
 
 @cache
@@ -50,13 +51,14 @@ def test_there_are_options_and_not_too_many() -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_an_option_is_read_by_code(option: str) -> None:
-    assert option.rpartition(".")[2] in attributes_read(), f"{option} is never read"
+    assert option in options_read(), f"{option} is never read"
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_an_option_is_set_by_a_test(option: str) -> None:
-    name = re.escape(option.rpartition(".")[2])
-    setting = rf"\b{name}\s*=[^=]|[\"']{name}[\"']\s*:|--{name.replace('_', '-')}\b|\b{name}=|\b{name} = "
+    name, _, part = option.partition(".")
+    flag = name.replace("_", "-")
+    setting = rf"\b{name}\s*=(?!=)|[\"']{name}[\"']\s*:|--{flag}\b" if part in ("", "name") else rf"\b{name}\.{part}\b|[\"']{part}[\"']\s*:"
     assert re.search(setting, tests_text()), f"no test sets {option}"
 
 
