@@ -15,13 +15,14 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from benchmarks.engine.marks import SIZES, stretch
 
 __all__ = ["measure"]
 
-SEED = "# EVOLVE-BLOCK-START\ndef x():\n    return 0.5\n# EVOLVE-BLOCK-END\n"
+PROGRAM = "# EVOLVE-BLOCK-START\n{filler}def x():\n    return {value}\n# EVOLVE-BLOCK-END\n"
 EVALUATOR = "import runpy\n\ndef evaluate(program_path):\n    return {'combined_score': runpy.run_path(program_path)['x']()}\n"
 CONFIG = """
 max_iterations: {size}
@@ -37,8 +38,13 @@ evaluator: {{cascade_evaluation: false, parallel_evaluations: 2}}
 
 @dataclass
 class Model:
-    """Answers request k with a program that returns k, and remembers when each came."""
+    """Answers each request with a program that returns a new random value, and remembers when it came.
 
+    The programs are 3 to 60 lines long: OpenEvolve keeps one per range of length and novelty, and programs of one length would all
+    replace each other, which no real search does.
+    """
+
+    rng: Random
     times: list[float] = field(default_factory=list[float])
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -46,7 +52,9 @@ class Model:
         with self.lock:
             self.times.append(time.perf_counter())
             number = len(self.times)
-        text = f"```python\n{SEED.replace('0.5', str(number))}```"
+            filler = "".join(f"part_{line} = {self.rng.random()}\n" for line in range(self.rng.randrange(58)))
+            program = PROGRAM.format(filler=filler, value=self.rng.random())
+        text = f"```python\n{program}```"
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         return {"id": str(number), "object": "chat.completion", "created": 0, "model": "mock", "choices": [choice], "usage": usage}
@@ -75,11 +83,11 @@ def serve(model: Model) -> ThreadingHTTPServer:
 
 def measure(python: str, size: int, rng_seed: int) -> dict[str, Any]:
     """The rate at every size up to ``size``, CPU per iteration over the whole run, and bytes left on the disk per program."""
-    model = Model()
+    model = Model(Random(rng_seed))
     server = serve(model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "seed.py").write_text(SEED)
+        (folder / "seed.py").write_text(PROGRAM.format(filler="", value=0.5))
         (folder / "evaluator.py").write_text(EVALUATOR)
         (folder / "config.yaml").write_text(CONFIG.format(size=size, rng_seed=rng_seed, port=server.server_port))
         command = [python, "-m", "openevolve.cli", "seed.py", "evaluator.py", "-c", "config.yaml", "-i", str(size), "-o", "out"]
