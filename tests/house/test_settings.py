@@ -40,7 +40,7 @@ def options_read() -> set[str]:
 
 
 @cache
-def tests_text() -> str:
+def text_of_tests() -> str:
     own = {path.resolve() for path in (ROOT / "tests" / "house").glob("*.py")}
     return "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py") if path.resolve() not in own)
 
@@ -59,7 +59,7 @@ def test_an_option_is_set_by_a_test(option: str) -> None:
     name, _, part = option.partition(".")
     flag = name.replace("_", "-")
     setting = rf"\b{name}\s*=(?!=)|[\"']{name}[\"']\s*:|--{flag}\b" if part in ("", "name") else rf"\b{name}\.{part}\b|[\"']{part}[\"']\s*:"
-    assert re.search(setting, tests_text()), f"no test sets {option}"
+    assert re.search(setting, text_of_tests()), f"no test sets {option}"
 
 
 def test_an_unknown_option_is_refused() -> None:
