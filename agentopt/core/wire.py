@@ -163,11 +163,11 @@ def _plain_mapping(value: Mapping[Any, Any], buffers: list[bytes], depth: int) -
 def _plain_array(value: Any, buffers: list[bytes]) -> Any:
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     if dtype is None or shape is None or not hasattr(value, "tobytes"):
-        hint = "; make it a sorted list" if isinstance(value, set | frozenset) else ""
+        hint = "; make it a sorted list" if type(value) in (set, frozenset) else ""
         raise WireError(f"a {type(value).__name__} cannot cross: use numbers, text, bytes, lists, dicts or numpy arrays{hint}")
     spelled = str(dtype.str)
     if _DTYPE.fullmatch(spelled) is None:
-        raise WireError(f"an array of dtype {str(dtype):.80} cannot cross: only bool, integer, float and complex arrays can")
+        raise WireError(f"an array of dtype {dtype!s:.80} cannot cross: only bool, integer, float and complex arrays can")
     if shape == () and isinstance(number := value.item(), bool | int | float):
         return number
     data = value.tobytes()
@@ -249,20 +249,21 @@ class _Reader:
         return value
 
     def _tagged(self, members: dict[str, Any], depth: int) -> Any:
-        match members:
-            case {"$wire": ["dict", dict() as plain]} if len(members) == 1:
-                inner = cast(dict[str, Any], plain)
-                return {key: self.revive(item, depth + 1) for key, item in inner.items()}
-            case {"$wire": ["bytes", int(length)]} if len(members) == 1:
-                return bytes(self._take(length))
-            case {"$wire": ["array", str(dtype), list(shape), int(length)]} if len(members) == 1:
-                return self._array(dtype, cast(list[Any], shape), length)
-            case _:
-                raise WireError("this value has a tag that means nothing")
+        tag: Any = members[_TAG]
+        if len(members) == 1 and isinstance(tag, list):
+            kind, *rest = cast(list[Any], tag) or [None]
+            if kind == "dict" and len(rest) == 1 and isinstance(rest[0], dict):
+                plain = cast(dict[str, Any], rest[0])
+                return {key: self.revive(item, depth + 1) for key, item in plain.items()}
+            if kind == "bytes" and len(rest) == 1:
+                return bytes(self._take(rest[0]))
+            if kind == "array" and len(rest) == 3:
+                return self._array(*rest)
+        raise WireError("this value has a tag that means nothing")
 
-    def _array(self, dtype: str, shape: list[Any], length: int) -> Any:
-        known = _DTYPE.fullmatch(dtype)
-        if known is None or len(shape) > _MAX_DIMENSIONS or any(type(side) is not int or side < 0 for side in shape):
+    def _array(self, dtype: Any, shape: Any, length: Any) -> Any:
+        known = _DTYPE.fullmatch(dtype) if isinstance(dtype, str) else None
+        if known is None or not _is_shape(shape):
             raise WireError("this value holds an array of an unknown type or shape")
         if math.prod(shape) * int(known[2]) != length:
             raise WireError("this value holds an array whose bytes do not fill its shape")
@@ -274,10 +275,16 @@ class _Reader:
         except (TypeError, ValueError) as error:
             raise WireError(f"this value holds an array that cannot be made: {error!s:.200}") from None
 
-    def _take(self, length: int) -> memoryview:
-        end = self._used + length
-        if length < 0 or end > len(self._buffers):
+    def _take(self, length: Any) -> memoryview:
+        if type(length) is not int or length < 0 or self._used + length > len(self._buffers):
             raise WireError("this value promises more bytes than it has")
+        end = self._used + length
         data = self._buffers[self._used : end]
         self._used = end
         return data
+
+
+def _is_shape(shape: Any) -> bool:
+    if not isinstance(shape, list) or len(cast(list[Any], shape)) > _MAX_DIMENSIONS:
+        return False
+    return all(type(side) is int and side >= 0 for side in cast(list[Any], shape))

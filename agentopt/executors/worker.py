@@ -13,7 +13,10 @@ __all__ = ["Worker"]
 
 
 class Worker:
-    """The boxes without their walls: deadlines, crashes and measurements as there, but the user's environment and no limits. Raises TaskError for a task that cannot be taken apart this way."""
+    """The boxes without their walls: deadlines, crashes and measurements as there, but the user's environment and no limits.
+
+    Raises TaskError for a task that cannot be taken apart this way.
+    """
 
     sandbox = "worker"
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from agentopt.core import wire
 from agentopt.core.boot import boot_command
@@ -119,35 +119,35 @@ class Zygote:
         return self._socket
 
     async def _start(self) -> None:
-        plan = self._plan
         ours, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile() as orders, tempfile.TemporaryFile() as log:
+        with tempfile.TemporaryFile() as log:
+            with theirs:
+                self._socket, self._process = ours, self._spawn(theirs.fileno(), log)
+            try:
+                hello = await _first_frame(ours, _IMPORT_SECONDS)
+                if hello is None:
+                    raise InfrastructureError(f"the process that opens boxes did not start: {_last_words(log)}")
+                if "error" in hello:
+                    raise TaskError(f"task {self._plan.task!r}: {hello['error']}")
+            except BaseException:
+                await self.close()
+                raise
+
+    def _spawn(self, descriptor: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        plan = self._plan
+        with tempfile.TemporaryFile() as orders:
             orders.write(wire.pack({"path": list(plan.path), "imports": list(plan.imports)}, plan.work))
             orders.seek(0)
-            self._socket = ours
-            self._process = subprocess.Popen(
-                boot_command("agentopt.sandbox.zygote", str(theirs.fileno())),
+            return subprocess.Popen(
+                boot_command("agentopt.sandbox.zygote", str(descriptor)),
                 env=environment(plan.level),
                 cwd="/",
                 stdin=orders,
                 stdout=log,
                 stderr=log,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[descriptor],
                 start_new_session=True,
             )
-            theirs.close()
-            try:
-                hello = await _first_frame(ours, _IMPORT_SECONDS)
-            except BaseException:
-                await self.close()
-                raise
-            if hello is None or "error" in hello:
-                await self.close()
-                log.seek(0)
-                words = log.read()[-2000:].decode(errors="replace").strip()
-                if hello is not None:
-                    raise TaskError(f"task {plan.task!r}: {hello['error']}")
-                raise InfrastructureError(f"the process that opens boxes did not start: {words}")
 
     async def close(self) -> None:
         """Ends the zygote; boxes that are open live on until they are closed."""
@@ -158,6 +158,11 @@ class Zygote:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _last_words(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read()[-2000:].decode(errors="replace").strip()
 
 
 async def _first_frame(connection: socket.socket, seconds: float) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import shutil
 import socket
 import sys
 import tempfile
@@ -20,11 +19,12 @@ from typing import Any, NamedTuple, cast
 
 from agentopt.core import wire
 from agentopt.sandbox import kernel
-from agentopt.sandbox.door import Abandoned, Door, Ended, Measure, Reply
+from agentopt.sandbox.door import Abandoned, Door, Ended, Reply
+from agentopt.sandbox.files import copy_files, remove_folder
 from agentopt.sandbox.harness import Work, serve
 from agentopt.sandbox.walls import Caps, Level, raise_walls
 
-__all__ = ["SCRATCH_PREFIX", "Host", "guard", "remove_scratch"]
+__all__ = ["SCRATCH_PREFIX", "Host", "guard"]
 
 SCRATCH_PREFIX = "agentopt-box-"
 _LOADED = Reply("ok", "", b"")
@@ -49,8 +49,7 @@ def guard(control: socket.socket, host: Host) -> None:
     scratch: Path | None = None
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-"))
-        for source in options["box_files"]:
-            _copy(Path(source), scratch)
+        copy_files(options["box_files"], scratch)
         door = _open_box(control, host, scratch, options)
         control.sendall(wire.pack({"guard": os.getpid()}))
         _answer(control, door, spec)
@@ -61,26 +60,7 @@ def guard(control: socket.socket, host: Host) -> None:
     finally:
         kernel.end_children()
         if scratch is not None:
-            remove_scratch(scratch)
-
-
-def _copy(source: Path, folder: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, folder / source.name)
-    else:
-        shutil.copy2(source, folder / source.name)
-
-
-def remove_scratch(scratch: Path) -> None:
-    """Delete the folder, also what the candidate locked itself out of."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    if scratch.exists():
-        os.chmod(scratch, 0o700)
-        for folder, names, _ in os.walk(scratch):
-            for path in (os.path.join(folder, name) for name in names):
-                if not os.path.islink(path):
-                    os.chmod(path, 0o700)
-        shutil.rmtree(scratch, ignore_errors=True)
+            remove_folder(scratch)
 
 
 def _open_box(control: socket.socket, host: Host, scratch: Path, options: Mapping[str, Any]) -> Door:
@@ -116,9 +96,9 @@ def _strip(inside: socket.socket, writer: int, scratch: Path) -> socket.socket:
     os.dup2(writer, 2)
     os.dup2(inside.detach(), 3)
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     faulthandler.enable(file=2)
     os.environ.update(HOME=str(scratch), TMPDIR=str(scratch))
     tempfile.tempdir = None

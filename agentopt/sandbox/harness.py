@@ -15,13 +15,14 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from socket import socket
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from agentopt.core import wire
+from agentopt.core.evaluation import Failure, FailureKind
 from agentopt.core.text import clean_text
 from agentopt.sandbox.program import BuildError, Piece, Program, Stage, pieces_from_json
 
-__all__ = ["EXIT_MEMORY", "Context", "Harness", "Outcome", "Work", "numpy_array", "serve"]
+__all__ = ["EXIT_MEMORY", "Context", "Harness", "Outcome", "Work", "failure_of", "numpy_array", "serve"]
 
 EXIT_MEMORY = 86
 """Exit status of a box in which there was not even memory left to say so."""
@@ -34,6 +35,10 @@ class Outcome(NamedTuple):
     status: str
     message: str = ""
     output: bytes = b""
+
+
+def failure_of(outcome: Outcome) -> Failure | None:
+    return None if outcome.status == "ok" else Failure(cast(FailureKind, outcome.status), outcome.message)
 
 
 class Work(NamedTuple):
@@ -127,7 +132,9 @@ def _caller(work: Work, context: Context) -> Callable[[Any, Any], Any]:
     if work.evaluate is not None:
         evaluate = work.evaluate
         return lambda program, argument: _self_reported(evaluate(program))
-    run = work.run or dict
+    run = work.run
+    if run is None:
+        return lambda program, argument: None
     if _takes_context(run):
         return lambda program, argument: run(program, argument, context)
     return run
@@ -213,7 +220,8 @@ def _open(load_work: Callable[[], Work], spec: memoryview, scratch: Path, output
     try:
         work = load_work()
     except ImportError as error:
-        return None, Outcome("build", f"the task's function cannot be loaded in the box: {error}; name the file in box_files or the module in imports")
+        fix = "name the file in box_files or the module in imports"
+        return None, Outcome("build", f"the task's function cannot be loaded in the box: {error}; {fix}")
     pieces = pieces_from_json(wire.decode(spec, numpy_array, finite=False))
     harness = Harness(work, pieces, lambda: scratch, output_cap, private=True)
     harness.enter()

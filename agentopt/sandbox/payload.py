@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,33 +20,38 @@ __all__ = ["box_files", "box_path", "pickle_for_box", "pickle_for_scorer", "trus
 
 def pickle_for_box(task: Task) -> bytes:
     """``(run, evaluate)`` with just the globals they name. Raises TaskError if that would take a case or the task along."""
-    import cloudpickle
 
-    class Pickler(cloudpickle.Pickler):
-        def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, Task | Case):
-                word = "the task" if isinstance(obj, Task) else "a case"
-                raise TaskError(
-                    f"task {task.name!r}: run uses {word} as a global, which would bring expected answers into the box; "
-                    "pass what it needs through the input"
-                )
-            return super().reducer_override(obj)
+    def refuse(obj: Any) -> None:
+        if isinstance(obj, Task | Case):
+            word = "the task" if isinstance(obj, Task) else "a case"
+            raise TaskError(
+                f"task {task.name!r}: run uses {word} as a global, which would bring expected answers into the box; "
+                "pass what it needs through the input"
+            )
 
-    return _dump(task, Pickler, (task.functions.get("run"), task.functions.get("evaluate")), "run")
+    return _dump(task, (task.functions.get("run"), task.functions.get("evaluate")), "run", refuse)
 
 
 def pickle_for_scorer(task: Task, value: Any) -> bytes:
     """For our own process outside the box: score and the cases. Raises TaskError."""
-    import cloudpickle
-
-    return _dump(task, cloudpickle.Pickler, value, "score")
+    return _dump(task, value, "score", lambda obj: None)
 
 
-def _dump(task: Task, pickler: Callable[[io.BytesIO], Any], value: Any, word: str) -> bytes:
+def _dump(task: Task, value: Any, word: str, look: Callable[[Any], None]) -> bytes:
+    """``value`` with what the task's own modules define as code; ``look`` sees every object on its way and may refuse it."""
+    cloudpickle: Any = importlib.import_module("cloudpickle")
+
+    base: Any = cloudpickle.Pickler
+
+    class Pickler(base):
+        def reducer_override(self, obj: Any) -> Any:
+            look(obj)
+            return base.reducer_override(self, obj)
+
     buffer = io.BytesIO()
     try:
-        with _by_value(task):
-            pickler(buffer).dump(value)
+        with _by_value(task, cloudpickle):
+            Pickler(buffer).dump(value)
     except TaskError:
         raise
     except Exception as error:
@@ -54,13 +60,11 @@ def _dump(task: Task, pickler: Callable[[io.BytesIO], Any], value: Any, word: st
 
 
 @contextmanager
-def _by_value(task: Task) -> Iterator[None]:
+def _by_value(task: Task, cloudpickle: Any) -> Generator[None, None, None]:
     """The modules of the task's functions cannot be imported elsewhere: what they define travels as code."""
-    import cloudpickle
-
-    modules = {function.__module__: sys.modules.get(function.__module__) for function in task.functions.values() if hasattr(function, "__module__")}
+    names = {getattr(function, "__module__", None) for function in task.functions.values()}
     already = cloudpickle.list_registry_pickle_by_value()
-    ours = [module for name, module in modules.items() if module is not None and name not in already]
+    ours = [sys.modules[name] for name in names if name in sys.modules and name not in already]
     for module in ours:
         cloudpickle.register_pickle_by_value(module)
     try:

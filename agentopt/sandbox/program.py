@@ -5,17 +5,27 @@ from __future__ import annotations
 import importlib
 import linecache
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from agentopt.core.task import Kind, Parameter, Value, Values
 
 __all__ = ["BuildError", "Piece", "Program", "Stage", "pieces_from_json", "pieces_of", "pieces_to_json"]
 
-_SUFFIXES = {"c": ".c", "c++": ".cpp", "cpp": ".cpp", "cuda": ".cu", "go": ".go", "java": ".java", "javascript": ".js", "python": ".py", "rust": ".rs"}
+_SUFFIXES = {
+    "c": ".c",
+    "c++": ".cpp",
+    "cpp": ".cpp",
+    "cuda": ".cu",
+    "go": ".go",
+    "java": ".java",
+    "javascript": ".js",
+    "python": ".py",
+    "rust": ".rs",
+}
 
 
 class BuildError(Exception):
@@ -148,7 +158,7 @@ class Stage:
         return module
 
     @contextmanager
-    def on(self) -> Iterator[None]:
+    def on(self) -> Generator[None, None, None]:
         """While this lasts, the candidate's modules are the ones that ``import`` finds."""
         names = {name for piece in self.pieces if piece.is_python for name in _with_packages(piece.module)}
         displaced = {name: sys.modules.pop(name) for name in names if name in sys.modules}
@@ -172,6 +182,6 @@ def _with_packages(name: str) -> list[str]:
 
 def _read_only(value: Any) -> Any:
     if isinstance(value, Mapping):
-        members: Mapping[str, Any] = value
+        members = cast(Mapping[str, Any], value)
         return MappingProxyType({key: _read_only(item) for key, item in members.items()})
     return value

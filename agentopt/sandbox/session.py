@@ -39,13 +39,13 @@ class Scorer(Protocol):
     """Judges encoded outputs, where the candidate cannot reach."""
 
     async def judge(self, case_id: str, data: bytes, measured: Measured) -> Verdict: ...
+    def give_back(self) -> None: ...
 
 
 class Scorers(Protocol):
     """Lends scorers to sessions."""
 
     def borrow(self) -> Scorer: ...
-    def give_back(self, scorer: Scorer) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -176,6 +176,6 @@ class BoxSession:
     async def close(self) -> None:
         self._boxes.forget(self)
         if self._scorer is not None:
-            self._boxes.scorers.give_back(self._scorer)
+            self._scorer.give_back()
             self._scorer = None
         await self._close_box()

@@ -6,7 +6,6 @@ import math
 import os
 import resource
 import tempfile
-from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from agentopt.core.boot import THREADS_ONE

@@ -21,7 +21,8 @@ from typing import Any
 
 from agentopt.core import wire
 from agentopt.sandbox import kernel
-from agentopt.sandbox.guard import SCRATCH_PREFIX, Host, guard, remove_scratch
+from agentopt.sandbox.files import remove_folder
+from agentopt.sandbox.guard import SCRATCH_PREFIX, Host, guard
 from agentopt.sandbox.harness import Work
 
 __all__ = ["main"]
@@ -153,7 +154,7 @@ class _Nursery:
         """A guard that was killed leaves its box's offspring to us, and its folder."""
         kernel.end_children(spare=self._guards)
         for scratch in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}{guard_pid}-*"):
-            remove_scratch(scratch)
+            remove_folder(scratch)
 
 
 def _ignore(_number: int, _frame: Any) -> None:

@@ -24,12 +24,13 @@ _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH"
 
 
 class Scorer:
-    """One process that judges. ``orders`` is ``(Judge, cases by id)`` pickled, ``path`` what it imports from."""
+    """One process that judges, borrowed from ``Scorers``."""
 
-    def __init__(self, orders: bytes, path: Sequence[str], seconds: float) -> None:
+    def __init__(self, orders: bytes, path: Sequence[str], seconds: float, free: list[Scorer]) -> None:
         self._orders = orders
         self._path = path
         self._seconds = seconds
+        self._free = free
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -70,18 +71,8 @@ class Scorer:
 
     async def _start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         ours, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile() as orders:
-            orders.write(wire.pack({"path": list(self._path)}, self._orders))
-            orders.seek(0)
-            # what score prints goes to stderr: stdout belongs to whoever reads our JSON
-            self._process = subprocess.Popen(
-                boot_command("agentopt.scoring.process", str(theirs.fileno()), str(os.getpid())),
-                env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | THREADS_ONE,
-                stdin=orders,
-                stdout=2,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+        with theirs:
+            self._process = self._spawn(theirs.fileno())
         self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_STREAM_LIMIT)
         async with asyncio.timeout(_START_SECONDS):
             hello = await wire.read_frame(self._reader)
@@ -90,6 +81,23 @@ class Scorer:
         if "error" in hello[0]:
             raise TaskError(f"score cannot be loaded in its own process: {hello[0]['error']}")
         return self._reader, self._writer
+
+    def _spawn(self, descriptor: int) -> subprocess.Popen[bytes]:
+        with tempfile.TemporaryFile() as orders:
+            orders.write(wire.pack({"path": list(self._path)}, self._orders))
+            orders.seek(0)
+            # what score prints goes to stderr: stdout belongs to whoever reads our JSON
+            return subprocess.Popen(
+                boot_command("agentopt.scoring.process", str(descriptor), str(os.getpid())),
+                env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | THREADS_ONE,
+                stdin=orders,
+                stdout=2,
+                pass_fds=[descriptor],
+                start_new_session=True,
+            )
+
+    def give_back(self) -> None:
+        self._free.append(self)
 
     async def close(self) -> None:
         """May be called twice; a later judgement starts a new process."""
@@ -105,7 +113,10 @@ class Scorer:
 
 
 class Scorers:
-    """The scorers of an executor: a session borrows one for its life."""
+    """The scorers of an executor: a session borrows one for its life.
+
+    ``orders`` is ``(Judge, cases by id)`` pickled, ``path`` what the processes import from, ``seconds`` the deadline of one judgement.
+    """
 
     def __init__(self, orders: bytes, path: Sequence[str], seconds: float) -> None:
         self._orders = orders
@@ -117,12 +128,9 @@ class Scorers:
     def borrow(self) -> Scorer:
         if self._free:
             return self._free.pop()
-        scorer = Scorer(self._orders, self._path, self._seconds)
+        scorer = Scorer(self._orders, self._path, self._seconds, self._free)
         self._all.append(scorer)
         return scorer
-
-    def give_back(self, scorer: Scorer) -> None:
-        self._free.append(scorer)
 
     async def close(self) -> None:
         for scorer in self._all:

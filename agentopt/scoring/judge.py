@@ -88,7 +88,8 @@ class Judge:
         for objective in self.objectives:
             _check_bounds(objective, scores[objective.name])
         measures = self._numbers("measure", [measure.name for measure in self.measures], result.measures)
-        return Verdict({objective.name: scores[objective.name] for objective in self.objectives}, measures, clean_text(str(result.feedback)))
+        ordered = {objective.name: scores[objective.name] for objective in self.objectives}
+        return Verdict(ordered, measures, clean_text(str(result.feedback)))
 
     def _as_score(self, result: Any) -> Score:
         """A Score, from a Score, a number or a dict. Raises _Verdict."""
@@ -99,14 +100,12 @@ class Judge:
             feedback, measures = members.pop("feedback", ""), members.pop("measures", {})
             if not isinstance(measures, Mapping):
                 raise self._bad(f"measures is a {type(measures).__name__}, not a dict of numbers")
-            score = Score(feedback=feedback, measures=cast(Mapping[str, float], measures))
-            object.__setattr__(score, "scores", members)
-            return score
+            return _score_of(members, feedback, cast(Mapping[str, float], measures))
         scored = [objective.name for objective in self.objectives if objective.source == "scorer"]
         if result is None and not scored:
             return Score()
         if len(scored) == 1 and _as_number(result) is not None:
-            return Score(**{scored[0]: result})
+            return _score_of({scored[0]: result})
         expected = "a number" if len(scored) == 1 else f"a Score with {', '.join(scored)}"
         raise self._bad(f"the result is a {type(result).__name__}, not {expected}")
 
@@ -130,6 +129,13 @@ class Judge:
         """A result of the wrong form is the score function's mistake, or the candidate's if it reports its own score."""
         who = "evaluate" if self.score is None else "score"
         return _Verdict("wrong", f"{who}: {message}", scorer_error=self.score is not None)
+
+
+def _score_of(scores: Mapping[str, Any], feedback: str = "", measures: Mapping[str, float] | None = None) -> Score:
+    """A Score whose names and values are still to be checked."""
+    score = Score(feedback=feedback, measures=measures)
+    object.__setattr__(score, "scores", scores)
+    return score
 
 
 def _decode(data: bytes | memoryview) -> Any:
