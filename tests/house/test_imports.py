@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +49,6 @@ def work(path: str, count: int = 3) -> None:
 sys.argv = ["app", "--help"]
 app()
 """
-needs_cli = pytest.mark.skipif(not hasattr(importlib.import_module("agentopt.cli"), "main"), reason="there is no command line yet")
 OUR_HELP = "import sys; sys.argv = ['agentopt', '--help']; from agentopt.cli import main; sys.exit(main())"
 
 
@@ -107,12 +105,10 @@ def test_nobody_inside_imports_through_the_front_page(path: Path) -> None:
     assert not found, f"{name_of(path)}: {found}; import from the module where the name lives"
 
 
-@needs_cli
 def test_help_loads_nothing_heavy() -> None:
     assert loaded_after(OUR_HELP) & set(HELP_LOADS_NONE_OF) == set()
 
 
-@needs_cli
 def test_help_is_about_as_fast_as_an_empty_typer_app() -> None:
     cpu_seconds("-c", OUR_HELP)
     pairs = [(cpu_seconds("-c", BARE_APP), cpu_seconds("-c", OUR_HELP)) for _ in range(RUNS)]

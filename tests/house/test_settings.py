@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
+from agentopt import settings
 from tests.house.source import ROOT, modules, tree
-
-settings = pytest.importorskip("agentopt.settings", reason="there are no settings yet", exc_type=ModuleNotFoundError)
 
 
 def option_names(model: Any, prefix: str = "") -> list[str]:
