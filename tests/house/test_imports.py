@@ -36,7 +36,7 @@ HEAVY = (
 )
 LIGHT_ENOUGH = ("asyncio", "sqlite3")
 AT_HOME = {"cli": ("typer", "rich"), "settings.py": ("pydantic",)}
-HELP_LOADS_NONE_OF = tuple(name for name in HEAVY if name not in ("typer", "rich", "asyncio", "sqlite3"))
+HELP_LOADS_NONE_OF = tuple(name for name in HEAVY if name != "typer")
 BARE_APP = """
 import sys
 import typer
