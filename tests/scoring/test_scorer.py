@@ -48,7 +48,9 @@ async def test_it_judges_encoded_outputs():
     scorer = scorers.borrow()
     assert (await scorer.judge("c", wire.encode(2), Measured(wall=0.5))).scores == {"s": 1.5}
     assert (await scorer.judge("c", wire.encode(3), Measured())).scores == {"s": 0.0}
-    assert (await scorer.judge("c", b"rubbish", Measured())).failure == Failure("cheat", "the output is not usable: these bytes are not a value")
+    assert (await scorer.judge("c", b"rubbish", Measured())).failure == Failure(
+        "cheat", "the output is not usable: these bytes are not a value"
+    )
     await scorers.close()
 
 
