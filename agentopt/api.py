@@ -241,9 +241,9 @@ def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, 
     """The validated settings, and the optimizer if it was given as an object."""
     own = {"budget": task.budget} if task.budget else {}
     file = settings.read_toml(Path(options["config"])) if "config" in options else {}
-    if file:
-        settings.validate(settings.layer(file), str(options.get("config")))
+    settings.validate(file, str(options.get("config")))
     assigned = settings.parse_assignments(options.get("set", ()))
+    settings.validate(assigned, "--set")
     outside = ("out", "config", "set", "from_", "on_event")
     flags = {key: value for key, value in cast("dict[str, Any]", options).items() if key not in outside and value is not None}
     optimizer = flags.get("optimizer")

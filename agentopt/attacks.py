@@ -8,6 +8,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from agentopt.assembly import Job
 from agentopt.core.candidate import Candidate, Proposal
@@ -47,19 +48,19 @@ class Report:
         return all(attack.stopped for attack in self.attacks if attack.promised)
 
 
-_CANDIDATES = {
+_FORK = "import os, time\ndef f():\n    if os.fork() == 0:\n        time.sleep(60)\n    return 0.5\n"
+_FLOOD = "def f():\n    for _ in range(200): print('x' * (1 << 20))\n    return 1\n"
+_FORGED = "def f():\n    print('{\"score\": 1e9}')\n    return 0.5\n"
+_ATTACKS = {
     "endless loop": ("def f():\n    while True: pass\n", "timeout", "the guard's deadline"),
     "4 GB of memory": ("def f():\n    return len(bytearray(4 << 30))\n", "memory", "rlimit AS"),
     "os._exit(0)": ("import os\ndef f():\n    os._exit(0)\n", "crash", "no reply is no score"),
-    "200 MB of output": ("def f():\n    for _ in range(200): print('x' * (1 << 20))\n    return 1\n", "oversize", "the guard's output cap"),
+    "200 MB of output": (_FLOOD, "oversize", "the guard's output cap"),
     "NaN as a result": ("def f():\n    return float('nan')\n", "nonfinite", "strict decoding"),
-    "forged score on stdout": ("def f():\n    print('{\"score\": 1e9}')\n    return 0.5\n", "0.5", "scores come from the scorer process"),
-    "fork and sleep": (
-        "import os, time\ndef f():\n    if os.fork() == 0:\n        time.sleep(60)\n    return 0.5\n",
-        "0.5",
-        "the guard kills the tree",
-    ),
+    "forged score on stdout": (_FORGED, "0.5", "scores come from the scorer process"),
+    "fork and sleep": (_FORK, "0.5", "the guard kills the tree"),
 }
+"""name -> (candidate, how its rollout must end: a kind of failure or the honest score, the layer that sees to it)"""
 
 
 def examine() -> Report:
@@ -70,6 +71,14 @@ def examine() -> Report:
     return Report(system, platform.python_version(), usable_cores(), LEVELS[-1], attacks, advice)
 
 
+def _run(program: Any, input: Any) -> Any:
+    return program.f()
+
+
+def _score(case: Case, output: Any, measured: Any) -> dict[str, float]:
+    return {"score": output}
+
+
 async def _run_all() -> list[Attack]:
     task = Task(
         "doctor",
@@ -78,12 +87,12 @@ async def _run_all() -> list[Attack]:
         cases={"train": [Case("one", None)]},
         limits=Limits(seconds=2.0, memory_mb=512),
     )
-    task.run(lambda program, input: program.f())
-    task.score(lambda case, output, measured: {"score": output})
+    task.run(_run)
+    task.score(_score)
     executor = Job.of(task, RunConfig(workers=1)).executor(lambda data: "")
     os.environ["AGENTOPT_DOCTOR_KEY"] = "secret"
     try:
-        found = [await _attack(executor, task, name, *rest) for name, rest in _CANDIDATES.items()]
+        found = [await _attack(executor, task, name, *rest) for name, rest in _ATTACKS.items()]
         return [*found, await _environment(executor, task), await _files(executor, task)]
     finally:
         del os.environ["AGENTOPT_DOCTOR_KEY"]

@@ -60,9 +60,8 @@ def read_candidate(task: Task, path: Path) -> Values:
     elif len(trainable) == 1:
         files = {trainable[0].name: path}
     else:
-        raise ConfigError(
-            f"{path}: the task has {len(trainable)} trainable parameters; give a folder with {', '.join(map(file_name, trainable))}"
-        )
+        wanted = ", ".join(file_name(parameter) for parameter in trainable)
+        raise ConfigError(f"{path}: the task has {len(trainable)} trainable parameters; give a folder with {wanted}")
     for name, file in files.items():
         try:
             text = file.read_text(encoding="utf-8")
@@ -120,9 +119,7 @@ def _look(task: Task) -> list[Finding]:
     elif len(cases["test"]) < 5:
         found.append(Finding("note", f"only {len(cases['test'])} test cases", "an interval needs more to exclude zero"))
     if task.self_reported:
-        found.append(
-            Finding("note", "self-reported", "evaluate runs beside the candidate, which can forge its score; prefer run and score")
-        )
+        found.append(Finding("note", "self-reported", "evaluate runs beside the candidate, which can forge it; prefer run and score"))
     return found
 
 
@@ -152,11 +149,8 @@ def _seed_findings(job: Job, passes: Sequence[Sequence[Rollout]], seconds: float
     found = [Finding("ok", f"the seed takes {seconds:.3f} s per candidate", f"sandbox {sandbox}")]
     slowest = max(rollout.measured.wall for rollouts in passes for rollout in rollouts)
     if slowest > job.task.limits.seconds / 2:
-        found.append(
-            Finding(
-                "note", f"a rollout took {slowest:.2f} s", f"the limit is {job.task.limits.seconds:g} s; slower candidates will time out"
-            )
-        )
+        limit = f"the limit is {job.task.limits.seconds:g} s; slower candidates will time out"
+        found.append(Finding("note", f"a rollout took {slowest:.2f} s", limit))
     for objective in job.task.objectives:
         values = [evaluation.splits["train"].scores[objective.name] for evaluation in evaluations]
         noise = max(values) - min(values)
@@ -178,6 +172,10 @@ def _order_findings(straight: Sequence[Rollout], shuffled: Sequence[Rollout]) ->
 _CANARY = "agentopt" + "-canary-"
 
 
+def _no_score(case: Case, output: Any, measured: Any) -> dict[str, float]:
+    return {}
+
+
 async def _canary_findings(task: Task) -> list[Finding]:
     """Secrets planted in the answers, in another case and in this process's environment must not be found in the box."""
     if not (task.has_code or task.self_reported):
@@ -187,7 +185,7 @@ async def _canary_findings(task: Task) -> list[Finding]:
     planted = {"train": [replace(train[0], expected=[secret, train[0].expected]), Case("canary", [secret], secret)]}
     probe = replace(task, cases=planted, functions=dict(task.functions))
     own = task.functions.get("run") or task.functions.get("evaluate")
-    probe.functions = {"run": _searching(own, task.self_reported), "score": lambda case, output, measured: {}}
+    probe.functions = {"run": _searching(own, task.self_reported), "score": _no_score}
     job = Job.of(probe, RunConfig(workers=1))
     executor = job.executor(lambda data: "")
     os.environ[name] = secret

@@ -65,6 +65,7 @@ class Result:
     sandbox: str
     curve: list[CurvePoint]
     comparisons: list[Comparison]
+    has_test_split: bool = False
     summary: Mapping[str, Any] = field(repr=False, default_factory=dict[str, Any])
 
     def report(self) -> str:
@@ -140,5 +141,6 @@ def read_result(state: RunState, store: Store, folder: Path | None) -> Result:
         sandbox=str(state.info.get("sandbox", "")),
         curve=list(state.curve),
         comparisons=compare_on_test(state),
+        has_test_split=bool(state.info.get("task", {}).get("cases", {}).get("test")),
         summary=summary,
     )

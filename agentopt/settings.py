@@ -18,6 +18,9 @@ DEFAULT_BUDGET = "60s"
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+_DEFAULT_PARTS = {"optimizer": {"name": "memetic"}, "archive": {"name": "pareto"}}
+
+
 class Plugin(BaseModel):
     """A replaceable part by name, and its options."""
 
@@ -33,8 +36,8 @@ class RunConfig(BaseModel):
     model_config = _STRICT
 
     budget: str = DEFAULT_BUDGET
-    optimizer: Plugin = Plugin(name="memetic")
-    archive: Plugin = Plugin(name="pareto")
+    optimizer: Plugin = Plugin(name=_DEFAULT_PARTS["optimizer"]["name"])
+    archive: Plugin = Plugin(name=_DEFAULT_PARTS["archive"]["name"])
     executor: str = "auto"
     workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     rng_seed: int = 0
@@ -112,7 +115,7 @@ def layer(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def validate(settings: Mapping[str, Any], where: str = "settings") -> RunConfig:
     """Raises ConfigError that names the key, what is wrong and what would be right."""
     try:
-        return RunConfig.model_validate(settings)
+        return RunConfig.model_validate(layer(_DEFAULT_PARTS, settings))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

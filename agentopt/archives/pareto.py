@@ -55,6 +55,7 @@ class Pareto:
             raise ConfigError(f"archive.bench is {options.bench}; it must be 0 or more")
         self._signs = tuple((o.name, 1.0 if o.direction == "min" else -1.0) for o in context.objectives)
         self._front: list[Entry] = []
+        self._checked = 0
         self._confirmed = _Points()
         self._train = _Points()
         self._bench = _Bench(options.bench)
@@ -74,17 +75,20 @@ class Pareto:
         if train is None or vector is None:
             return Admission("infeasible")
         self._worst = tuple(map(max, self._worst, vector)) if self._worst else vector
-        if self._confirmed.cover(vector) or self._lacks_confirmation(entry):
+        # search scores are optimistic: against validation scores they would win a place that nobody checked
+        unchecked = self._checked > 0 and not _is_checked(entry)
+        if unchecked or self._confirmed.cover(vector):
             self._to_bench(entry, train)
             return Admission("dominated")
         gain = self._confirmed.gain(vector, self._worst)
         lost = self._confirmed.dominated_by(vector)
         displaced = [(self._front[index], self._train.rows[index]) for index in lost]
         for index in reversed(lost):
-            del self._front[index]
+            self._checked -= _is_checked(self._front.pop(index))
             self._confirmed.remove(index)
             self._train.remove(index)
         self._front.append(entry)
+        self._checked += _is_checked(entry)
         self._confirmed.append(vector)
         self._train.append(train)
         self._held[entry.id] = entry
@@ -128,17 +132,13 @@ class Pareto:
             return None
         return vector if all(map(math.isfinite, vector)) else None
 
-    def _lacks_confirmation(self, entry: Entry) -> bool:
-        # search scores are optimistic: against validation scores they would win a place that nobody checked
-        return not _is_confirmed(entry) and any(map(_is_confirmed, self._front))
-
     def _to_bench(self, entry: Entry, train: Vector) -> None:
         self._held[entry.id] = entry
         for gone in self._bench.add(entry, train):
             del self._held[gone.id]
 
 
-def _is_confirmed(entry: Entry) -> bool:
+def _is_checked(entry: Entry) -> bool:
     return entry.evaluation is not None and "validation" in entry.evaluation.splits
 
 
@@ -156,11 +156,17 @@ class _Points:
 
     def append(self, row: Vector) -> None:
         self.rows.append(row)
-        self._array = None
+        if self._array is not None:
+            import numpy as np
+
+            self._array = np.concatenate([self._array, [row]])
 
     def remove(self, index: int) -> None:
         del self.rows[index]
-        self._array = None
+        if self._array is not None:
+            import numpy as np
+
+            self._array = np.delete(self._array, index, axis=0)
 
     def cover(self, vector: Vector) -> bool:
         """Whether some row is at least as good in every objective."""

@@ -51,11 +51,7 @@ def print_result(result: Result) -> None:
                 table.add_row("test", name, f"{result.seed.test[name]:.6g}", f"{result.best.test[name]:.6g}")
         console.print(table)
         if not has_test:
-            console.print(
-                "no held-out split: these are the scores the search has seen"
-                if not _expects_test(result)
-                else "the test split was not scored"
-            )
+            console.print(_why_no_test(result), markup=False)
     for comparison in result.comparisons:
         console.print(describe(comparison), markup=False)
     if result.summary.get("self_reported"):
@@ -67,5 +63,7 @@ def print_result(result: Result) -> None:
             console.print(f"go on: agentopt resume {result.run}", markup=False)
 
 
-def _expects_test(result: Result) -> bool:
-    return result.status in ("interrupted", "failed", "running") or bool(result.summary.get("cases", {}).get("test"))
+def _why_no_test(result: Result) -> str:
+    if result.has_test_split:
+        return "the test split was not scored"
+    return "no held-out split: the search has seen these scores"

@@ -13,7 +13,7 @@ __all__ = ["evolve"]
 def evolve(
     task: Annotated[str, typer.Argument(help="A task file, a folder with task.py, module:attr, or a bundled task's name.")],
     budget: Annotated[
-        str | None, typer.Option(help='Like "60s,500evals": s, m, h, evals, rollouts; the first one spent ends the run.')
+        str | None, typer.Option(help='Like "60s,500evals" (s, m, h, evals, rollouts); the first spent ends the run.')
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help="mutate, tune, memetic, or package.module:Name.")] = None,
     workers: Annotated[int | None, typer.Option(help="Candidates evaluated at once; default: the usable cores.")] = None,

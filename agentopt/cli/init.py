@@ -14,7 +14,18 @@ __all__ = ["init"]
 
 _TASK = '''"""{name}: a small working task. Run it with: agentopt evolve {folder}"""
 
+import math
+
 from agentopt import Case, Objective, Reject, Score, Task
+
+
+def cases(split, rng):
+    """train is searched on, validation confirms, test is scored once at the end; each split has its own rng."""
+    size = {{"train": 4, "validation": 4, "test": 12}}[split]
+    grids = [[rng.uniform(0, 3) for _ in range(50)] for _ in range(size)]
+    # expected never enters the box in which the candidate runs
+    return [Case(f"{{split}}-{{k}}", input=grid, expected=[math.sin(x) for x in grid]) for k, grid in enumerate(grids)]
+
 
 task = Task(
     name="{name}",
@@ -23,25 +34,9 @@ task = Task(
     parameters={{"approximate": "seed.py"}},
     # several objectives give a Pareto front; the first one decides what "best" means
     objectives=[Objective("error", "min")],
+    cases=cases,
     budget="20s",
 )
-
-
-def cases(split, rng):
-    """train is searched on, validation confirms, test is scored once at the end."""
-    size = {{"train": 4, "validation": 4, "test": 12}}[split]
-    grids = [[rng.uniform(0, 3) for _ in range(50)] for _ in range(size)]
-    # expected never enters the box in which the candidate runs
-    return [Case(f"{{split}}-{{k}}", input=grid, expected=[sine(x) for x in grid]) for k, grid in enumerate(grids)]
-
-
-def sine(x):
-    import math
-
-    return math.sin(x)
-
-
-task.cases = cases
 
 
 @task.run

@@ -254,7 +254,7 @@ async def test_interrupt_keeps_the_best_and_resumes_to_the_same_end():
 
 
 async def test_a_failing_seed_is_bad_input():
-    with pytest.raises(SeedFailed, match="crash.*boom"):
+    with pytest.raises(SeedFailed, match=r"crash.*boom"):
         await World(judge=lambda v, c, r: Failure("crash", "boom")).run()
 
 
