@@ -29,6 +29,7 @@ from agentopt.engine.plan import Parts, Plan
 from agentopt.engine.replay import read_entry
 from agentopt.engine.schedule import Schedule
 from agentopt.loading import fingerprint, make_cases
+from agentopt.results import value_text
 from agentopt.settings import RunConfig
 
 __all__ = ["Job", "adjust", "file_name", "files_of"]
@@ -144,7 +145,10 @@ class Job:
                 "goal": task.goal,
                 "objectives": [asdict(objective) for objective in task.objectives],
                 "measures": [asdict(measure) for measure in task.measures],
-                "parameters": [{"name": p.name, "kind": p.kind, "file": file_name(p)} for p in task.resolved.values()],
+                "parameters": [
+                    {"name": p.name, "kind": p.kind, "file": file_name(p), "source_file": task.files.get(p.name)}
+                    for p in task.resolved.values()
+                ],
                 "cases": {split: len(members) for split, members in self.cases.items()},
                 "repeats": task.repeats,
                 "self_reported": task.self_reported,
@@ -170,11 +174,8 @@ def file_name(parameter: Parameter) -> str:
 
 def files_of(state: RunState, store: Store) -> dict[str, str]:
     """File name -> text of the best candidate's parameters."""
-    import json
-
     entry = read_entry(store.read(subject=state.best_id), store.get)
     if entry is None:
         return {}
     files = {parameter["name"]: parameter["file"] for parameter in state.info["task"]["parameters"]}
-    values = entry.candidate.values
-    return {files[name]: value if isinstance(value, str) else json.dumps(value, indent=2) + "\n" for name, value in values.items()}
+    return {files[name]: value_text(value) for name, value in entry.candidate.values.items()}

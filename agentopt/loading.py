@@ -123,6 +123,7 @@ def _parameter(task: Task, name: str, value: Any) -> Parameter:
     if isinstance(value, Parameter):
         kind, initial = value.kind, value.initial
         if isinstance(initial, str) and kind in ("code", "prompt") and (file := _beside(task, initial)):
+            task.files[name] = initial
             initial = _read(file)
         return replace(value, name=name, entry=name if value.entry == value.name else value.entry, initial=initial)
     if isinstance(value, bool | int | float):
@@ -134,6 +135,7 @@ def _parameter(task: Task, name: str, value: Any) -> Parameter:
             f"task {task.name!r}: parameter {name!r} is a {type(value).__name__}; give a file name, text, a number, a dict or a Parameter"
         )
     if file := _beside(task, value):
+        task.files[name] = value
         if file.suffix == ".json":
             return Parameter(name, "config", json.loads(_read(file)))
         return Parameter(name, _FILE_KINDS.get(file.suffix, "prompt"), _read(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -11,11 +12,11 @@ from typing import Any
 from agentopt.core.errors import MissingExtra
 from agentopt.core.fold import CurvePoint, RunState
 from agentopt.core.protocols import Store
-from agentopt.core.task import Values
+from agentopt.core.task import Value, Values
 from agentopt.engine.replay import read_entry
 from agentopt.scoring.interval import paired_interval
 
-__all__ = ["Comparison", "Found", "Result", "compare_on_test", "read_result"]
+__all__ = ["Comparison", "Found", "Result", "compare_on_test", "describe", "read_result", "value_text"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,11 @@ def compare_on_test(state: RunState) -> list[Comparison]:
         if interval:
             found.append(Comparison(name, objective.direction, len(cases), *interval))
     return found
+
+
+def value_text(value: Value) -> str:
+    """A parameter's value as the text of a file: itself, or JSON."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2) + "\n"
 
 
 def read_result(state: RunState, store: Store, folder: Path | None) -> Result:
