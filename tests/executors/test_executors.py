@@ -73,7 +73,7 @@ async def test_a_wrong_answer_scores_nothing(executor_class):
         ("def f(x): return {x}", "wrong", "a set cannot cross"),
         ("def f(x): return float('nan')", "nonfinite", "NaN"),
         ("def f(x): return [[float('inf')]]", "nonfinite", "Infinity"),
-        ("def f(x): return 'x' * 2_000_000", "oversize", "the limit is 1048576"),
+        ("def f(x): return 'x' * 2_000_000", "oversize", "larger than limits.output_mb"),
     ],
 )
 async def test_failures_are_data_and_the_executor_goes_on(executor_class, source, kind, words):

@@ -94,7 +94,7 @@ def test_random_numbers_are_the_same_for_equal_seeds(tmp_path):
         ("def f(x):\n    raise MemoryError\n", "memory", "memory limit"),
         ("def f(x):\n    return f(x)\n", "crash", "RecursionError"),
         ("def f(x):\n    return {1, 2}\n", "wrong", "a set cannot cross"),
-        ("def f(x):\n    return 'x' * 20_000\n", "oversize", "the limit is 10000"),
+        ("def f(x):\n    return 'x' * 20_000\n", "oversize", "larger than limits.output_mb: 10000 bytes"),
         ("1 / 0", "build", "ZeroDivisionError"),
         ("import nowhere_to_be_found", "build", "No module named 'nowhere_to_be_found'"),
         ("raise SystemExit", "build", "SystemExit"),
