@@ -203,6 +203,8 @@ class Task:
     """The budget when nobody names one."""
     folder: Path | None = None
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
+    files: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Per parameter that was read from a file beside the task: that file, relative to ``folder``. Filled by ``loading``."""
 
     def run(self, function: _Function) -> _Function:
         """Register ``run(program, input[, ctx]) -> output``; it works inside the box, beside the candidate."""

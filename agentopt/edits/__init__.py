@@ -1,1 +1,1 @@
-"""Typed changes of Python source: text in, text out."""
+"""Typed changes of what a candidate holds: values in, values out; pure, and deterministic given a generator."""

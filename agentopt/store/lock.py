@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agentopt.core.errors import StoreError
 
-__all__ = ["RunLock"]
+__all__ = ["RunLock", "holder"]
 
 _held: weakref.WeakSet[RunLock] = weakref.WeakSet()
 
@@ -45,6 +45,26 @@ class RunLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def holder(path: Path) -> str | None:
+    """The id of the process that holds the lock, as text; None when nobody does, also after a holder was killed."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        written = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+        # a clean end leaves nothing written; only after a kill must the lock itself be asked, which is free again at once
+        if not written:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return written
+        return None
+    finally:
+        os.close(fd)
 
 
 def _drop_in_child() -> None:

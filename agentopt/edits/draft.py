@@ -1,0 +1,77 @@
+"""A module on its way from one text to the next: what may be done to it, and the checks the result must pass."""
+
+from __future__ import annotations
+
+import ast
+
+from agentopt.core.normalise import normalise_python
+from agentopt.edits.numeric import imported_modules, is_pure_call
+from agentopt.edits.scan import Block, Function, Slot, scan
+from agentopt.edits.source import Spans, compiles, parse, survey
+
+__all__ = ["UNREADABLE", "Draft"]
+
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What parsing or rewriting unusable source can raise."""
+_IMPURE = (
+    *(ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal),
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.With, ast.AsyncWith, ast.AsyncFor, ast.Delete),
+)
+
+
+class Draft:
+    """The tree of ``source`` with its slots and blocks. Operators change the tree and say so with ``touch``; ``finish`` gives the text.
+
+    Raises one of ``UNREADABLE`` for a source that cannot be parsed.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.tree = parse(source)
+        self._before = survey(self.tree)
+        self.modules = imported_modules(self._before.imports)
+        self._spans = [Spans(source.encode()).of(statement) for statement in self.tree.body]
+        self._touched: set[int] = set()
+        self.scan()
+
+    def scan(self) -> None:
+        """Look for slots and blocks (again, after a change)."""
+        self.slots: list[Slot]
+        self.blocks: list[Block]
+        self.slots, self.blocks = scan(self.tree, self.modules)
+
+    def touch(self, function: Function) -> None:
+        self._touched.add(function.top)
+
+    def touch_statement(self, statement: ast.stmt) -> None:
+        self._touched.add(self.tree.body.index(statement))
+
+    def is_pure(self, node: ast.AST) -> bool:
+        """May ``node`` be copied: it calls nothing but arithmetic and binds, awaits or yields nothing."""
+        return all(
+            is_pure_call(part, self.modules) if isinstance(part, ast.Call) else not isinstance(part, _IMPURE) for part in ast.walk(node)
+        )
+
+    def finish(self, max_nodes: int) -> str | None:
+        """The new text; None unless it compiles, is another program, has no name that nothing binds and no more than ``max_nodes`` nodes.
+
+        A program that was larger than ``max_nodes`` before must not have grown. Only the top-level statements that were touched are
+        written anew (their comments are lost); the rest of the text stays as it was.
+        """
+        if not self._touched:
+            return None
+        after = survey(self.tree)
+        if after.size > max(max_nodes, self._before.size) or not after.unbound <= self._before.unbound:
+            return None
+        try:
+            text = self._render()
+        except UNREADABLE:
+            return None
+        return text if compiles(text) and normalise_python(text) != normalise_python(self.source) else None
+
+    def _render(self) -> str:
+        text = self.source.encode()
+        for top in sorted(self._touched, reverse=True):
+            start, end = self._spans[top]
+            text = text[:start] + ast.unparse(self.tree.body[top]).encode() + text[end:]
+        return text.decode()
