@@ -21,6 +21,7 @@ from agentopt.core.protocols import Executor
 from agentopt.core.rng import rollout_seed
 from agentopt.core.task import Case, Task, Values
 from agentopt.loading import make_cases
+from agentopt.sandbox.canary import MARKER
 from agentopt.settings import RunConfig
 
 __all__ = ["Finding", "Scored", "check_task", "read_candidate", "score_candidate"]
@@ -169,7 +170,7 @@ def _order_findings(straight: Sequence[Rollout], shuffled: Sequence[Rollout]) ->
     return [Finding("note", "the order of cases matters", detail)]
 
 
-_CANARY = "agentopt" + "-canary-"
+_NOTHING = "all memory searched, nothing found"
 
 
 def _no_score(case: Case, output: Any, measured: Any) -> dict[str, float]:
@@ -181,7 +182,7 @@ async def _canary_findings(task: Task) -> list[Finding]:
     if not (task.has_code or task.self_reported):
         return [Finding("ok", "no code runs in a box", "canaries are for tasks with code parameters")]
     train = make_cases(task)["train"]
-    secret, name = _CANARY + secrets.token_hex(16), "AGENTOPT_CHECK"
+    secret, name = MARKER + secrets.token_hex(16), "AGENTOPT_CHECK"
     planted = {"train": [replace(train[0], expected=[secret, train[0].expected]), Case("canary", [secret], secret)]}
     probe = replace(task, cases=planted, functions=dict(task.functions))
     own = task.functions.get("run") or task.functions.get("evaluate")
@@ -195,41 +196,26 @@ async def _canary_findings(task: Task) -> list[Finding]:
         del os.environ[name]
         await executor.close()
     failure = rollouts[0].failure
-    if failure and _CANARY in failure.message:
+    if failure and MARKER in failure.message:
         return [Finding("wrong", "the box can reach a canary", failure.message.splitlines()[-1])]
+    if failure is None or _NOTHING not in failure.message:
+        why = f"{failure.kind}: {failure.message}" if failure else "it gave no answer"
+        return [Finding("note", "the search for canaries could not work", why)]
     return [Finding("ok", "no canary was found in the box's memory and environment", "answers, other cases and secrets stay outside")]
 
 
 def _searching(own: Any, self_reported: bool) -> Any:
-    """A run function that lets the task's own run work and then searches all memory of the box."""
+    """A run function that lets the task's own run work, then searches the box and says what it found as an error."""
+    nothing = _NOTHING
 
     def run(program: Any, input: Any) -> Any:
-        import os
-        import re
+        from contextlib import suppress
 
-        try:
+        from agentopt.sandbox.canary import find_canary
+
+        with suppress(Exception):  # only what it leaves in memory matters here
             if own is not None:
                 own(program) if self_reported else own(program, input)
-        except Exception:
-            pass  # only what it leaves in memory matters here
-        marker = re.compile(b"agentopt" + b"-canary-" + b"[0-9a-f]{32}")
-        places = [("environment", repr(dict(os.environ)).encode())]
-        with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb") as memory:
-            for line in maps:
-                span, mode = line.split()[:2]
-                if mode.startswith("r") and "[v" not in line:
-                    low, high = (int(edge, 16) for edge in span.split("-"))
-                    try:
-                        memory.seek(low)
-                        places.append(("memory", memory.read(high - low)))
-                    except OSError:
-                        continue
-                    found = marker.search(places[-1][1])
-                    places[-1:] = [("memory", found[0])] if found else []
-        for place, text in places:
-            found = marker.search(text)
-            if found:
-                raise RuntimeError(f"{found[0].decode()} in the box's {place}")
-        return None
+        raise RuntimeError(find_canary() or nothing)
 
     return run

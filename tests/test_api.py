@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import agentopt as ao
-from agentopt.core.errors import ConfigError, MissingExtra, RunFailed, SeedFailed, StoreError, TaskError
+from agentopt.core.errors import ConfigError, MissingExtra, RunFailed, SeedFailed, StoreError
 from agentopt.core.events import canonical
 from agentopt.store.sqlite import SqliteStore
 from tests.toys import SEED, TASK_FILE, Steps, number_task, write_task
@@ -97,7 +97,9 @@ async def test_a_cancelled_aevolve_can_be_resumed(tmp_path: Path):
     file = write_task(tmp_path / "line")
     begun = asyncio.Event()
     work = asyncio.create_task(
-        ao.aevolve(file, budget="500evals", optimizer="tests.toys:Slow", out="run", on_event=lambda e, s: begun.set() if s.evals > 1 else None)
+        ao.aevolve(
+            file, budget="500evals", optimizer="tests.toys:Slow", out="run", on_event=lambda e, s: begun.set() if s.evals > 1 else None
+        )
     )
     await begun.wait()
     work.cancel()

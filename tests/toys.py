@@ -9,7 +9,7 @@ from typing import Any
 from agentopt import Case, Exhausted, Objective, Parameter, Proposal, Score, Task
 from agentopt.core.protocols import OptimizerContext
 
-TASK_FILE = '''
+TASK_FILE = """
 from agentopt import Case, Objective, Reject, Score, Task
 
 task = Task(
@@ -29,7 +29,7 @@ def score(case, output, measured):
     if not isinstance(output, list):
         raise Reject("not a list")
     return Score(error=sum(abs(a - b) for a, b in zip(output, case.expected)))
-'''
+"""
 
 SEED = "def f(x):\n    return 1.0 * x\n"
 
@@ -46,7 +46,7 @@ def number_task(**changes: Any) -> Task:
     """One number, best at 7; no code."""
     cases = {split: [Case(f"{split}-{k}", k) for k in range(2)] for split in ("train", "validation", "test")}
     parts: dict[str, Any] = {"parameters": {"x": Parameter("x", "value", 0.0)}, "objectives": [Objective("s", "max")], "cases": cases}
-    task = Task("number", "go to 7", **(parts | changes))
+    task = Task("number", **({"goal": "go to 7"} | parts | changes))
     task.score(score_number)
     return task
 

@@ -61,10 +61,11 @@ def _dump(task: Task, value: Any, word: str, look: Callable[[Any], None]) -> byt
 
 @contextmanager
 def _by_value(task: Task, cloudpickle: Any) -> Generator[None, None, None]:
-    """The modules of the task's functions cannot be imported elsewhere: what they define travels as code."""
+    """Modules that cannot be imported elsewhere travel as code: the task file and what lies beside it."""
     names = {getattr(function, "__module__", None) for function in task.functions.values()}
     already = cloudpickle.list_registry_pickle_by_value()
-    ours = [sys.modules[name] for name in names if name in sys.modules and name not in already]
+    modules = [module for name, module in list(sys.modules.items()) if name in names or _is_beside(module, task.folder)]
+    ours = [module for module in modules if module.__name__ not in already]
     for module in ours:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -72,6 +73,14 @@ def _by_value(task: Task, cloudpickle: Any) -> Generator[None, None, None]:
     finally:
         for module in ours:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def _is_beside(module: Any, folder: Path | None) -> bool:
+    """Whether the module is a file in the task's own folder (not ours, not an installed package)."""
+    file = getattr(module, "__file__", None)
+    if folder is None or not file or module.__name__.partition(".")[0] in ("agentopt", "__main__"):
+        return False
+    return Path(file).parent == folder and sys.modules.get(module.__name__) is module
 
 
 def trusted_path(task: Task) -> list[str]:

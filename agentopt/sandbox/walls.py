@@ -17,6 +17,7 @@ __all__ = ["Caps", "Level", "allow_cpu", "caps_of", "environment", "raise_walls"
 Level = Literal["worker", "L1"]
 _MB = 1 << 20
 _OPEN_FILES = 256
+_CORES = os.cpu_count() or 1
 
 
 class Caps(NamedTuple):
@@ -71,5 +72,6 @@ def _address_space() -> int:
 def allow_cpu(pid: int, seconds: float) -> None:
     """A second clock for ``pid``: that many CPU seconds from now on every core, kept by the kernel even if the guard is stopped."""
     if kernel.LINUX:
-        soft = math.ceil(kernel.cpu_seconds(pid) + seconds * (os.cpu_count() or 1)) + 1
-        resource.prlimit(pid, resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+        soft = math.ceil(kernel.cpu_seconds(pid) + seconds * _CORES) + 1
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.prlimit(pid, resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))

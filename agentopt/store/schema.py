@@ -31,7 +31,7 @@ _MEANINGS = {
     "SQLITE_FULL": "there is no space left for run.db; free some space and resume the run",
     "SQLITE_READONLY": "run.db cannot be written; make the file and its folder writable",
     "SQLITE_CANTOPEN": "run.db cannot be opened; check that it exists and that you may read it and its folder",
-    "SQLITE_NOTADB": "run.db is not the log of a run; choose another folder",
+    "SQLITE_NOTADB": "run.db is damaged or not the log of a run; restore it from a copy, or choose another folder",
     "SQLITE_CORRUPT": "run.db is damaged; restore it from a copy, or start the run again in a new folder",
     "SQLITE_IOERR": "run.db could not be read or written; check the disk, its free space and the file-size limit",
     "SQLITE_BUSY": "another program keeps run.db locked; close it and resume the run",
@@ -111,9 +111,7 @@ def _recognised(folder: Path, mode: str) -> sqlite3.Connection:
                 raise StoreError(f"run {folder}: {RUN_DB} is a database of another program; choose another folder")
             if version > SCHEMA:
                 needs = needed_version(connection)
-                raise StoreError(
-                    f"run {folder}: its log has the format {version} and this version reads up to {SCHEMA}; open it with {needs}"
-                )
+                raise StoreError(f"run {folder}: its log has the format {version}, this version reads up to {SCHEMA}; open it with {needs}")
             connection.execute("SELECT seq FROM events LIMIT 1").fetchone()
     except BaseException:
         connection.close()

@@ -23,6 +23,7 @@ from agentopt.store.watch import FileWatch
 __all__ = ["SqliteStore"]
 
 _COLUMNS = "seq, time, kind, subject, data, digest"
+_BLOBS = "SELECT digest, packed, CAST(data AS BLOB) FROM blobs"
 _BATCH = 500
 _SMALL = 64
 """Bytes below which compressing is not worth the call."""
@@ -130,7 +131,7 @@ class SqliteStore:
     def get(self, digest: str) -> bytes:
         """The bytes that ``put`` answered ``digest`` for."""
         with explained(self.folder):
-            row = self._connection.execute("SELECT digest, packed, data FROM blobs WHERE digest = ?", (digest,)).fetchone()
+            row = self._connection.execute(f"{_BLOBS} WHERE digest = ?", (digest,)).fetchone()
         if row is None:
             raise StoreError(f"run {self.folder} holds no bytes with the digest {digest!r}")
         return self._unpacked(*row)
@@ -142,7 +143,7 @@ class SqliteStore:
             self._check_writable()
         with closing(connect_reader(self.folder)) as connection, explained(self.folder):
             last = sum(1 for _ in self._walk(connection, 0))
-            for row in connection.execute("SELECT digest, packed, data FROM blobs"):
+            for row in connection.execute(_BLOBS):
                 self._unpacked(*row)
             report = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if report != "ok":
@@ -151,6 +152,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the file and give the run free. May be called twice."""
+        self._broken = self._broken or StoreError(f"run {self.folder} was closed; resume it to write to it")
         with explained(self.folder):
             self._connection.close()
         if self._lock:
@@ -194,7 +196,7 @@ class SqliteStore:
 
     def _tail(self) -> Position:
         with explained(self.folder):
-            row = self._connection.execute("SELECT seq, digest FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+            row = self._connection.execute("SELECT seq, CAST(digest AS BLOB) FROM events ORDER BY seq DESC LIMIT 1").fetchone()
         return Position(*row) if row else START
 
     def _walk(self, connection: sqlite3.Connection, after: int) -> Iterator[Event]:

@@ -35,8 +35,8 @@ HEAVY = (
     "typer",
 )
 LIGHT_ENOUGH = ("asyncio", "sqlite3")
-AT_HOME = {"cli": ("typer",), "settings.py": ("pydantic",)}
-HELP_LOADS_NONE_OF = tuple(name for name in HEAVY if name not in ("typer", "rich", "asyncio", "sqlite3"))
+AT_HOME = {"cli": ("typer", "rich"), "settings.py": ("pydantic",)}
+HELP_LOADS_NONE_OF = tuple(name for name in HEAVY if name != "typer")
 BARE_APP = """
 import sys
 import typer

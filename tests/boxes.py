@@ -1,0 +1,90 @@
+"""What the tests of boxes share: a small task, candidates from source, and a count of what is left behind."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+
+from agentopt.core.candidate import Candidate, Proposal
+from agentopt.core.evaluation import Rollout
+from agentopt.core.protocols import ExecutorContext
+from agentopt.core.task import Case, Limits, Objective, Parameter, Task
+
+DOUBLE = "def f(x):\n    return x * 2\n"
+
+
+def make_task(source: str = DOUBLE, **changes) -> Task:
+    """``f(x)`` is to double its input; a right answer scores 1."""
+    settings = {
+        "name": "double",
+        "parameters": {"f": Parameter("f", "code", source)},
+        "objectives": [Objective("right", "max")],
+        "cases": {"train": [Case("one", {"x": 1}, 2), Case("two", {"x": 2}, 4)], "test": [Case("ten", {"x": 10}, 20)]},
+        "limits": Limits(seconds=2.0, memory_mb=256, printed_mb=1.0, output_mb=1.0, score_seconds=10.0),
+    } | changes
+    task = Task(**settings)
+
+    @task.run
+    def run(program, input):
+        return program.f(input["x"])
+
+    @task.score
+    def score(case, output, measured):
+        return 1.0 if output == case.expected else 0.0
+
+    return task
+
+
+def candidate(task: Task, **values) -> Candidate:
+    return Candidate.of(Proposal({**task.seed_values, **values}), task.resolved)
+
+
+def context(task: Task, capacity: int = 1, kept: list[bytes] | None = None) -> ExecutorContext:
+    def put(data: bytes) -> str:
+        if kept is not None:
+            kept.append(data)
+        return f"printed-{len(data)}"
+
+    return ExecutorContext(task, task.make_cases(), capacity, put)
+
+
+@asynccontextmanager
+async def opened(executor_class, task: Task, **settings):
+    executor = executor_class(context(task, **settings))
+    try:
+        yield executor
+    finally:
+        await executor.close()
+
+
+async def once(executor, task: Task, source: str, case: str = "two") -> Rollout:
+    """One rollout of a candidate whose ``f`` is ``source``, in a session that is closed again."""
+    session = await executor.open(candidate(task, f=source))
+    try:
+        return await session.rollout(case, 0, 1)
+    finally:
+        await session.close()
+
+
+def scratch_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("agentopt-*"))
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def processes(marker: str) -> list[psutil.Process]:
+    """Living processes that carry ``marker`` in their command line or were started by one of ours."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and any(marker in part for part in process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
