@@ -166,11 +166,10 @@ def _curve(log: RunLog, console: Console) -> Iterator[Text]:
     objective = state.ranking[0]
     points = [(float(point.evals), point.scores[objective.name]) for point in state.curve]
     columns = min(console.width, _CURVE_SIZE[0])
+    split = "validation" if "validation" in log.cases else "train"
+    yield Text(f"best so far by {objective.name} ({objective.direction}, {split})", style="dim")
     lines = step_curve(points, float(state.evals), (columns, _CURVE_SIZE[1]), "evaluations", console.options.ascii_only)
-    if lines:
-        split = "validation" if "validation" in log.cases else "train"
-        yield Text(f"best so far by {objective.name} ({objective.direction}, {split})", style="dim")
-        yield from (Text(line) for line in lines)
+    yield from (Text(line) for line in lines)
 
 
 def _front(log: RunLog) -> Iterator[Table | Text]:

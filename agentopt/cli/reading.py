@@ -105,11 +105,8 @@ class RunLog:
         return list(self.store.read(subject=key))
 
     def born(self, key: str) -> Mapping[str, Any]:
-        """The ``proposed`` event's data; empty for an id the log does not hold."""
-        for event in self.store.read(subject=key):
-            if event.kind == "proposed":
-                return event.data
-        return {}
+        """The ``proposed`` event's data, with which the story of every candidate begins."""
+        return next(iter(self.store.read(subject=key))).data
 
     def entry(self, key: str) -> Entry:
         """One candidate with its evaluation. Raises StoreError for an id the log does not hold."""

@@ -67,6 +67,18 @@ def test_a_killed_run_is_told_from_one_at_work(tmp_path: Path) -> None:
     assert "the test split is scored at the end of the run" in text
 
 
+@pytest.mark.parametrize(
+    ("later", "text"), [(5, "5 s ago"), (600, "10 min ago"), (9000, "2 h ago"), (5 * 86400, "5 d ago"), (-9, "0 s ago")]
+)
+def test_how_long_ago_a_run_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: int, text: str) -> None:
+    log = Log(tmp_path / "run")
+    log.add_seed()
+    with SqliteStore.open(log.kill(), read_only=True) as store:
+        last = fold(store.read()).last_time
+    monkeypatch.setattr("agentopt.cli.overview.time.time", lambda: last + later)
+    assert f"last event {text}" in " ".join(shown("show", log.folder).split())
+
+
 def test_an_interrupted_run_can_go_on_and_a_cut_test_says_why(tmp_path: Path) -> None:
     log = Log(tmp_path / "run")
     seed = log.add_seed()

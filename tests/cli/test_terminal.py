@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.table import Table
+from rich.text import Text
 
-from agentopt.cli.terminal import capped, gist, harmless, stdout_console
+from agentopt.cli.terminal import capped, gist, harmless, print_parts, stdout_console
 
 
 @given(st.text(st.characters()))
@@ -36,6 +39,14 @@ def test_the_gist_of_a_traceback_is_its_end() -> None:
     assert gist('  File "a.py", line 1\n    x\nValueError: no') == "ValueError: no"
     assert gist("first\nsecond") == "first"
     assert gist("\n\n") == ""
+
+
+def test_results_can_go_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stdout", out)
+    console = stdout_console()
+    print_parts(console, [Text("word " * 50), Table("a", "b", box=None)])
+    assert out.getvalue().splitlines()[0] == "word " * 50
 
 
 def test_widths(monkeypatch: pytest.MonkeyPatch) -> None:
