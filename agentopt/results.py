@@ -65,7 +65,8 @@ class Result:
     sandbox: str
     curve: list[CurvePoint]
     comparisons: list[Comparison]
-    has_test_split: bool = False
+    cases: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Number of cases per split of the task."""
     summary: Mapping[str, Any] = field(repr=False, default_factory=dict[str, Any])
 
     def report(self) -> str:
@@ -141,6 +142,6 @@ def read_result(state: RunState, store: Store, folder: Path | None) -> Result:
         sandbox=str(state.info.get("sandbox", "")),
         curve=list(state.curve),
         comparisons=compare_on_test(state),
-        has_test_split=bool(state.info.get("task", {}).get("cases", {}).get("test")),
+        cases=state.info.get("task", {}).get("cases", {}),
         summary=summary,
     )

@@ -45,7 +45,7 @@ def print_result(result: Result) -> None:
         table = Table("", "objective", "seed", "best", box=None, pad_edge=False)
         for name in result.seed.scores:
             table.add_row("search", name, f"{result.seed.train.get(name, 0):.6g}", f"{result.best.train.get(name, 0):.6g}")
-            if result.seed.scores != result.seed.train:
+            if "validation" in result.cases:
                 table.add_row("validation", name, f"{result.seed.scores[name]:.6g}", f"{result.best.scores[name]:.6g}")
             if has_test and result.seed.test and result.best.test:
                 table.add_row("test", name, f"{result.seed.test[name]:.6g}", f"{result.best.test[name]:.6g}")
@@ -64,6 +64,6 @@ def print_result(result: Result) -> None:
 
 
 def _why_no_test(result: Result) -> str:
-    if result.has_test_split:
+    if "test" in result.cases:
         return "the test split was not scored"
     return "no held-out split: the search has seen these scores"

@@ -164,7 +164,7 @@ class Score:
     feedback: str = ""
     measures: Mapping[str, float] = field(default_factory=dict[str, float])
 
-    def __init__(self, *, feedback: str = "", measures: Mapping[str, float] | None = None, **scores: float) -> None:
+    def __init__(self, /, *, feedback: str = "", measures: Mapping[str, float] | None = None, **scores: float) -> None:
         object.__setattr__(self, "scores", dict(scores))
         object.__setattr__(self, "feedback", feedback)
         object.__setattr__(self, "measures", dict(measures or {}))

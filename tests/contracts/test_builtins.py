@@ -20,10 +20,8 @@ from agentopt.testing import ArchiveContract, ExecutorContract, OptimizerContrac
 
 
 def found(room: Any) -> dict[str, Any]:
-    modules = [
-        import_module(f"{room.__name__}.{item.name}") for item in pkgutil.iter_modules(room.__path__) if not item.name.startswith("_")
-    ]
-    return {module.__name__.rpartition(".")[2]: module for module in modules}
+    names = [item.name for item in pkgutil.iter_modules(room.__path__)]
+    return {name: import_module(f"{room.__name__}.{name}") for name in names}
 
 
 ROOMS = {
