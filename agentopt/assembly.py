@@ -138,7 +138,7 @@ class Job:
             "schema": SCHEMA,
             "version": __version__,
             "run": run,
-            "source": os.path.abspath(source) if source and os.path.exists(source) else source,
+            "source": _absolute(source),
             "fingerprint": self.fingerprint,
             "task": {
                 "name": task.name,
@@ -162,6 +162,16 @@ class Job:
             "host": {"machine": platform.machine(), "system": platform.system(), "kernel": platform.release(), "cores": os.cpu_count()},
             "python": platform.python_version(),
         }
+
+
+def _absolute(source: str | None) -> str | None:
+    """The task's name on the command line such that it means the same from any folder."""
+    if source is None:
+        return None
+    path, colon, attribute = source.rpartition(":")
+    if colon and os.path.exists(path):
+        return f"{os.path.abspath(path)}:{attribute}"
+    return os.path.abspath(source) if os.path.exists(source) else source
 
 
 def file_name(parameter: Parameter) -> str:

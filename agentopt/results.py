@@ -35,6 +35,12 @@ class Comparison:
         """The interval excludes zero on the better side."""
         return self.high < 0 if self.direction == "min" else self.low > 0
 
+    @property
+    def verdict(self) -> str:
+        if self.proven:
+            return "better"
+        return "worse" if self.low > 0 or self.high < 0 else "not proven"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -90,10 +96,9 @@ class Result:
 
 def describe(comparison: Comparison) -> str:
     """One line: the paired difference on test and whether it is proven."""
-    verdict = "better" if comparison.proven else "not proven"
     return (
         f"test {comparison.objective}: best - seed = {comparison.mean:+.6g} "
-        f"(95 % interval {comparison.low:+.6g} to {comparison.high:+.6g}, {comparison.n} paired cases): {verdict}"
+        f"(95 % interval {comparison.low:+.6g} to {comparison.high:+.6g}, {comparison.n} paired cases): {comparison.verdict}"
     )
 
 

@@ -15,9 +15,8 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Try a task before a run: noise, seconds, case order, what the box can reach, what is wrong."""
-    from rich.console import Console
-
     from agentopt.cli.common import print_json
+    from agentopt.cli.terminal import harmless, stdout_console
     from agentopt.inspection import check_task
     from agentopt.loading import load_task
 
@@ -26,8 +25,9 @@ def check(
     if json:
         print_json({"task": task, "ok": not wrong, "findings": [asdict(finding) for finding in findings]})
     else:
-        console = Console(highlight=False, soft_wrap=True)
+        console = stdout_console()
         for finding in findings:
-            console.print(f"{finding.verdict:>5}  {finding.what}{': ' if finding.detail else ''}{finding.detail}", markup=False)
+            line = f"{finding.verdict:>5}  {finding.what}{': ' if finding.detail else ''}{finding.detail}"
+            console.print(harmless(line), soft_wrap=True)
     if wrong:
         raise typer.Exit(1)

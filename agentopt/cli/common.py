@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from agentopt.results import Result
+    from rich.table import Table
+
+    from agentopt.results import Found, Result
 
 __all__ = ["exit_with", "format_scores", "print_json", "print_result"]
 
@@ -33,34 +35,41 @@ def format_scores(scores: Mapping[str, float] | None) -> str:
 
 def print_result(result: Result) -> None:
     """What a person wants to know at the end of a run."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from agentopt.cli.terminal import harmless, stdout_console
     from agentopt.results import describe
 
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{result.status}: {result.why}", markup=False)
+    console = stdout_console()
+    lines = [f"{result.status}: {harmless(result.why)}"]
     if result.seed and result.best:
-        has_test = result.summary["seed"]["test"] is not None
-        table = Table("", "objective", "seed", "best", box=None, pad_edge=False)
-        for name in result.seed.scores:
-            table.add_row("search", name, f"{result.seed.train.get(name, 0):.6g}", f"{result.best.train.get(name, 0):.6g}")
-            if "validation" in result.cases:
-                table.add_row("validation", name, f"{result.seed.scores[name]:.6g}", f"{result.best.scores[name]:.6g}")
-            if has_test and result.seed.test and result.best.test:
-                table.add_row("test", name, f"{result.seed.test[name]:.6g}", f"{result.best.test[name]:.6g}")
-        console.print(table)
-        if not has_test:
-            console.print(_why_no_test(result), markup=False)
-    for comparison in result.comparisons:
-        console.print(describe(comparison), markup=False)
+        console.print(lines.pop())
+        console.print(_seed_and_best(result.seed, result.best, result.cases))
+        if result.best.test is None:
+            lines.append(_why_no_test(result))
+    lines += [describe(comparison) for comparison in result.comparisons]
     if result.summary.get("self_reported"):
-        console.print("self-reported: the candidate computed these scores itself")
+        lines.append("self-reported: the candidate computed these scores itself")
     if result.run and result.best:
-        console.print(f"best candidate {result.best.id}: {result.run / 'best'}", markup=False)
-        console.print(f"look closer: agentopt show {result.run}", markup=False)
+        lines.append(f"best candidate {result.best.id}: {result.run / 'best'}")
+        lines.append(f"look closer: agentopt show {result.run}")
         if result.status in ("interrupted", "failed"):
-            console.print(f"go on: agentopt resume {result.run}", markup=False)
+            lines.append(f"go on: agentopt resume {result.run}")
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def _seed_and_best(seed: Found, best: Found, cases: Mapping[str, int]) -> Table:
+    from rich.table import Table
+
+    table = Table("", "objective", "seed", "best", box=None, pad_edge=False)
+    for name in seed.scores:
+        rows = {"search": (seed.train, best.train)}
+        if "validation" in cases:
+            rows["validation"] = (seed.scores, best.scores)
+        if seed.test and best.test:
+            rows["test"] = (seed.test, best.test)
+        for split, (before, after) in rows.items():
+            table.add_row(split, name, f"{before[name]:.6g}", f"{after[name]:.6g}")
+    return table
 
 
 def _why_no_test(result: Result) -> str:

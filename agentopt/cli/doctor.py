@@ -17,11 +17,11 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Attack the sandbox on this machine, live, and say what it stops."""
-    from rich.console import Console
     from rich.table import Table
 
     from agentopt.attacks import LEVELS, examine
     from agentopt.cli.common import print_json
+    from agentopt.cli.terminal import stdout_console
 
     if require is not None and require not in LEVELS:
         raise ConfigError(f"--require {require}: this version has the levels {', '.join(LEVELS)}")
@@ -29,13 +29,13 @@ def doctor(
     if json:
         print_json(asdict(report) | {"holds": report.holds})
     else:
-        console = Console(highlight=False, soft_wrap=True)
-        console.print(f"{report.system}, Python {report.python}, {report.cores} usable cores; sandbox level {report.level}", markup=False)
+        console = stdout_console()
+        console.print(f"{report.system}, Python {report.python}, {report.cores} usable cores; sandbox level {report.level}", soft_wrap=True)
         table = Table("attack", "outcome", "by", box=None, pad_edge=False)
         for attack in report.attacks:
             table.add_row(attack.name, "stopped" if attack.stopped else "NOT stopped", attack.by)
         console.print(table)
         for advice in report.advice:
-            console.print(advice, markup=False)
+            console.print(advice, soft_wrap=True)
     if not report.holds:
         raise typer.Exit(1)

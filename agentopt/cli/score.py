@@ -17,10 +17,10 @@ def score(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Score one candidate on a split, outside of any run."""
-    from rich.console import Console
     from rich.table import Table
 
     from agentopt.cli.common import format_scores, print_json
+    from agentopt.cli.terminal import harmless, stdout_console
     from agentopt.inspection import read_candidate, score_candidate
     from agentopt.loading import load_task
 
@@ -29,12 +29,12 @@ def score(
     if json:
         print_json(found.to_json())
     else:
-        console = Console(highlight=False, soft_wrap=True)
+        console = stdout_console()
         table = Table("case", "scores", "seconds", "", box=None, pad_edge=False)
         for rollout in found.rollouts:
-            failed = f"{rollout.failure.kind}: {rollout.failure.message}" if rollout.failure else ""
+            failed = harmless(f"{rollout.failure.kind}: {rollout.failure.message}") if rollout.failure else ""
             table.add_row(rollout.case, format_scores(rollout.scores), f"{rollout.measured.wall:.3f}", failed)
         console.print(table)
-        console.print(f"{found.split}: {format_scores(found.scores)} (sandbox {found.sandbox})", markup=False)
+        console.print(f"{found.split}: {format_scores(found.scores)} (sandbox {found.sandbox})", soft_wrap=True)
     if found.failure:
         raise typer.Exit(1)
