@@ -192,8 +192,8 @@ async def test_recursion_without_an_end(arena):
 OFFSPRING = {
     "a child": "if os.fork() == 0: time.sleep(600)",
     "a daemon": "if os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: time.sleep(600)\n  os._exit(0)\n os.wait()",
-    "thirty daemons that ignore signals": (
-        "for _ in range(30):\n  if os.fork() == 0:\n   os.setsid()\n   signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "ten daemons that ignore signals": (
+        "for _ in range(10):\n  if os.fork() == 0:\n   os.setsid()\n   signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "   if os.fork() == 0: time.sleep(600)\n   os._exit(0)"
     ),
     "a program": "import subprocess\n subprocess.Popen(['sleep', '600'], start_new_session=True)",
