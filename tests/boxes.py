@@ -98,4 +98,3 @@ def scratch_folders() -> set[Path]:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
-

@@ -184,7 +184,7 @@ class _Writer:
             raise WireError(f"a {type(value).__name__} cannot cross: use numbers, text, bytes, lists, dicts or numpy arrays{hint}")
         spelled = str(dtype.str)
         if _DTYPE.fullmatch(spelled) is None:
-            raise WireError(f"an array of dtype {str(dtype):.80} cannot cross: only bool, integer, float and complex arrays can")
+            raise WireError(f"an array of dtype {dtype!s:.80} cannot cross: only bool, integer, float and complex arrays can")
         if shape == () and isinstance(number := value.item(), bool | int | float):
             return number
         return {_TAG: ["array", spelled, list(shape), self._keep(math.prod(shape) * dtype.itemsize, value.tobytes)]}

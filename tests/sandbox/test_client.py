@@ -23,7 +23,11 @@ from tests.boxes import DOUBLE, candidate, context, make_task, once, opened
     [
         ("not_there_at_all", None, "imports: 'not_there_at_all' cannot be imported in the box: ModuleNotFoundError"),
         ("broken_on_import", "1 / 0", "imports: 'broken_on_import' cannot be imported in the box: ZeroDivisionError"),
-        ("starts_a_thread", "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "start 1 threads"),
+        (
+            "starts_a_thread",
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+            "start 1 threads",
+        ),
     ],
 )
 async def test_unusable_imports_are_the_tasks_mistake(tmp_path, monkeypatch, module, source, words):
@@ -175,4 +179,3 @@ async def test_an_executor_that_was_never_used_starts_nothing():
     executor = Boxed(context(make_task()))
     assert psutil.Process().children() == []
     await executor.close()
-
