@@ -8,13 +8,30 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 from agentopt.core.candidate import Candidate, Proposal
 from agentopt.core.evaluation import Rollout
 from agentopt.core.protocols import ExecutorContext
 from agentopt.core.task import Case, Limits, Objective, Parameter, Task
+from agentopt.sandbox import client
+from agentopt.scoring import client as scoring_client
 
 DOUBLE = "def f(x):\n    return x * 2\n"
+
+
+# where coverage is measured, it is measured in our own processes too
+_MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS")}
+if _MEASURED:
+    client.environment = lambda level, plain=client.environment: plain(level) | _MEASURED
+    scoring_client._KEPT_VARIABLES += tuple(_MEASURED)
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
 
 
 def make_task(source: str = DOUBLE, **changes) -> Task:
@@ -81,15 +98,3 @@ def scratch_folders() -> set[Path]:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-def processes(marker: str) -> list[psutil.Process]:
-    """Living processes that carry ``marker`` in their command line or were started by one of ours."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and any(marker in part for part in process.cmdline()):
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found

@@ -211,6 +211,12 @@ class Box:
         self.usable = report.alive
         return report
 
+    def hang_up(self) -> None:
+        """Tell the guard that it is over; a rollout that waits for it ends with InfrastructureError."""
+        self.usable = False
+        with suppress(OSError):
+            self._writer.write_eof()
+
     async def close(self) -> None:
         """May be called twice."""
         self.usable = False
@@ -218,8 +224,7 @@ class Box:
         if transport.is_closing():
             return
         try:
-            with suppress(OSError):
-                self._writer.write_eof()
+            self.hang_up()
             async with asyncio.timeout(_GRACE_SECONDS):
                 while await self._reader.read(_STREAM_LIMIT):
                     pass

@@ -174,8 +174,12 @@ class BoxSession:
             self._box = None
 
     async def close(self) -> None:
+        """A rollout that is still under way is ended first."""
         self._boxes.forget(self)
-        if self._scorer is not None:
-            self._scorer.give_back()
-            self._scorer = None
-        await self._close_box()
+        if self._box is not None:
+            self._box.hang_up()
+        async with self._lock:
+            if self._scorer is not None:
+                self._scorer.give_back()
+                self._scorer = None
+            await self._close_box()

@@ -74,8 +74,11 @@ class Scorer:
         with theirs:
             self._process = self._spawn(theirs.fileno())
         self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_STREAM_LIMIT)
-        async with asyncio.timeout(_START_SECONDS):
-            hello = await wire.read_frame(self._reader)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                hello = await wire.read_frame(self._reader)
+        except TimeoutError:
+            hello = None
         if hello is None:
             raise InfrastructureError("the scorer process did not start")
         if "error" in hello[0]:

@@ -22,7 +22,6 @@ __all__ = ["answer", "main"]
 
 
 def main(descriptor: str, controller: str) -> None:
-    connection = socket.socket(fileno=int(descriptor))
     _die_with(int(controller))
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)  # what score prints is seen when it is printed
     with sys.stdin.buffer as file:
@@ -30,13 +29,14 @@ def main(descriptor: str, controller: str) -> None:
     control_length, _ = wire.parse_header(orders[: wire.HEADER.size])
     start = wire.HEADER.size + control_length
     sys.path[:0] = wire.parse_control(orders[wire.HEADER.size : start])["path"]
-    try:
-        judge, cases = pickle.loads(orders[start:])
-    except Exception as error:
-        connection.sendall(wire.pack({"error": f"{type(error).__name__}: {error}"}))
-        return
-    connection.sendall(wire.pack({"ready": True}))
-    answer(connection, judge, cases)
+    with socket.socket(fileno=int(descriptor)) as connection:
+        try:
+            judge, cases = pickle.loads(orders[start:])
+        except Exception as error:
+            connection.sendall(wire.pack({"error": f"{type(error).__name__}: {error}"}))
+            return
+        connection.sendall(wire.pack({"ready": True}))
+        answer(connection, judge, cases)
 
 
 def _die_with(controller: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import socket
@@ -166,20 +167,16 @@ def test_hostile_bytes_raise_wire_error(name):
 
 @given(st.binary(max_size=200))
 def test_any_bytes_raise_wire_error_or_are_a_value(data):
-    try:
+    with contextlib.suppress(wire.WireError):
         wire.decode(data, make_array)
-    except wire.WireError:
-        pass
 
 
 @given(plain, st.data())
 def test_a_changed_byte_raises_wire_error_or_is_a_value(value, data):
     encoded = bytearray(wire.encode(value))
     encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(wire.WireError):
         wire.decode(bytes(encoded), make_array)
-    except wire.WireError:
-        pass
 
 
 def test_running_out_of_memory_is_a_wire_error():

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
+from tests.boxes import own_temporary_folder
 
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def _own_temporary_folder(tmp_path, monkeypatch):
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+__all__ = ["own_temporary_folder"]

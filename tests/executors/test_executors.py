@@ -164,7 +164,12 @@ async def test_evaluate_reports_itself(executor_class):
 
 
 async def test_a_task_without_run_scores_the_values(executor_class):
-    task = Task("values", parameters={"prompt": Parameter("prompt", "prompt", "hello")}, objectives=[Objective("s")], cases={"train": [Case("a", None)]})
+    task = Task(
+        "values",
+        parameters={"prompt": Parameter("prompt", "prompt", "hello")},
+        objectives=[Objective("s")],
+        cases={"train": [Case("a", None)]},
+    )
     task.score(lambda case, output, measured: len(output["prompt"]))
     async with opened(executor_class, task) as executor:
         session = await executor.open(candidate(task))
@@ -180,9 +185,9 @@ async def test_run_has_a_scratch_folder_and_the_box_files(executor_class, tmp_pa
 
     @task.run
     def run(program, input, ctx):
-        from box_helper_module import add
-
         from pathlib import Path
+
+        from box_helper_module import add
 
         (ctx.scratch / "own.txt").write_text("x")
         return add(int(Path("table.txt").read_text()), int(Path("lib/part.txt").read_text()))

@@ -28,7 +28,7 @@ LIMITS = Limits(seconds=1.0, memory_mb=256, printed_mb=1.0, output_mb=1.0, file_
 
 
 def our_task():
-    cases = [Case("two", {"x": 2}, 4), Case("secret", {"x": SECRET[::-1]}, SECRET)]
+    cases = [Case("two", {"x": 2}, 4), Case("secret", {"x": SECRET[::-1]}, SECRET), Case("large", {"x": "x" * (4 << 20)}, 4 << 20)]
     task = make_task(limits=LIMITS, cases={"train": cases}, imports=("numpy",))
 
     @task.score
@@ -116,7 +116,11 @@ ATTACKS = {
     "no file descriptors left": (P + "def f(x):\n while True: os.dup(0)", "crash", "Too many open files"),
     "a large file": ("def f(x): open('big', 'wb').write(b'x' * (3 << 20))", "crash", "File too large"),
     "printing 200 MB": ("def f(x):\n for _ in range(200): print('x' * (1 << 20))\n return 4", "oversize", "limits.printed_mb"),
-    "writing 200 MB to stdout": (P + "def f(x):\n for _ in range(200): os.write(1, b'x' * (1 << 20))\n return 4", "oversize", "limits.printed_mb"),
+    "writing 200 MB to stdout": (
+        P + "def f(x):\n for _ in range(200): os.write(1, b'x' * (1 << 20))\n return 4",
+        "oversize",
+        "limits.printed_mb",
+    ),
     "200 MB of text": ("def f(x): return 'x' * (200 << 20)", "oversize", "limits.output_mb"),
     "200 MB of numbers": ("import numpy\ndef f(x): return numpy.zeros(25 << 20)", "oversize", "limits.output_mb"),
     "NaN": ("def f(x): return float('nan')", "nonfinite", ""),
@@ -136,7 +140,11 @@ ATTACKS = {
         "",
     ),
     "deep nesting": ("def f(x):\n r = []\n for _ in range(10_000): r = [r]\n return r", "wrong", "nested deeper"),
-    "a giant frame": (P + "def f(x):\n os.write(3, b'aopt' + (2).to_bytes(4, 'little') + (1 << 60).to_bytes(8, 'little')); time.sleep(60)", "oversize", ""),
+    "a giant frame": (
+        P + "def f(x):\n os.write(3, b'aopt' + (2).to_bytes(4, 'little') + (1 << 60).to_bytes(8, 'little')); time.sleep(60)",
+        "oversize",
+        "",
+    ),
     "rubbish on the socket": (P + "def f(x):\n os.write(3, b'x' * 100); return 4", "cheat", "no reply"),
     "a long control": (P + "def f(x):\n os.write(3, b'aopt' + (1 << 19).to_bytes(4, 'little') + bytes(8)); return 4", "cheat", "no reply"),
     "forged frames on every descriptor": (
@@ -148,12 +156,16 @@ ATTACKS = {
         "nobody had asked for",
     ),
     "an unknown status": (
-        "import agentopt.sandbox.harness as h\nh.Harness.rollout = lambda *a: h.Outcome('infrastructure', 'not my fault')\ndef f(x): return 1",
+        "import agentopt.sandbox.harness as h\nh.Harness.rollout = lambda *a: h.Outcome('infrastructure', 'not me')\ndef f(x): return 1",
         "cheat",
         "unknown status",
     ),
     "closing the socket": (P + "def f(x): os.close(3); time.sleep(60)", "crash", "closed its connection"),
-    "closing stdout": ("import sys\ndef f(x):\n sys.stdout.close(); sys.stderr.close(); raise ValueError('still heard')", "crash", "still heard"),
+    "closing stdout": (
+        "import sys\ndef f(x):\n sys.stdout.close(); sys.stderr.close(); raise ValueError('still heard')",
+        "crash",
+        "still heard",
+    ),
     "an error that paints the terminal": (
         "class E(Exception):\n def __str__(self): return '\\x1b]0;owned\\x07\\x1b[2J score=999'\ndef f(x): raise E",
         "crash",
@@ -161,9 +173,16 @@ ATTACKS = {
     ),
     "an error of 50 MB": ("def f(x): raise ValueError('A' * (50 << 20))", "crash", "..."),
     "a locked scratch folder": (
-        P + "def f(x):\n os.makedirs('a/b/c'); os.symlink('/etc', 'a/link'); os.chmod('a/b', 0); os.chmod('a', 0); os.chmod('.', 0); raise ValueError",
+        P
+        + "def f(x):\n os.makedirs('a/b/c'); os.symlink('/etc', 'a/link')\n"
+        + " for folder in ('a/b', 'a', '.'): os.chmod(folder, 0)\n raise ValueError",
         "crash",
         "ValueError",
+    ),
+    "deaf to a large question": (
+        "import sys, time, agentopt.core.wire as w\nw.receive = lambda c: time.sleep(60)\ndef f(x): return 4",
+        "timeout",
+        "",
     ),
     "a child that holds the socket": (P + "def f(x):\n if os.fork() == 0: time.sleep(60)\n os._exit(1)", "crash", "exit status 1"),
 }
@@ -173,7 +192,7 @@ ATTACKS = {
 async def test_attacks_are_failures_of_the_candidate(arena, name):
     source, kind, words = ATTACKS[name]
     begun = time.monotonic()
-    rollout = await arena.attack(source)
+    rollout = await arena.attack(source, "large" if "large question" in name else "two")
     assert rollout.failure is not None
     assert (rollout.failure.kind, rollout.scores) == (kind, {})
     assert words in rollout.failure.message
@@ -192,8 +211,8 @@ async def test_recursion_without_an_end(arena):
 OFFSPRING = {
     "a child": "if os.fork() == 0: time.sleep(600)",
     "a daemon": "if os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: time.sleep(600)\n  os._exit(0)\n os.wait()",
-    "thirty daemons that ignore signals": (
-        "for _ in range(30):\n  if os.fork() == 0:\n   os.setsid()\n   signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "ten daemons that ignore signals": (
+        "for _ in range(10):\n  if os.fork() == 0:\n   os.setsid()\n   signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "   if os.fork() == 0: time.sleep(600)\n   os._exit(0)"
     ),
     "a program": "import subprocess\n subprocess.Popen(['sleep', '600'], start_new_session=True)",
@@ -208,7 +227,7 @@ async def test_offspring_dies_with_the_box(arena, name, end):
 
 
 async def test_a_printed_score_is_only_print(arena):
-    rollout = await arena.attack("def f(x):\n print('{\"scores\": {\"right\": 1.0}}')\n return 0")
+    rollout = await arena.attack('def f(x):\n print(\'{"scores": {"right": 1.0}}\')\n return 0')
     assert (rollout.scores, rollout.failure) == ({"right": 0.0}, None)
 
 
@@ -246,7 +265,8 @@ async def test_answers_nobody_asked_for(arena):
 
 @pytest.mark.parametrize(("deed", "kind"), [("os._exit(3)", "crash"), ("os.write(1, b'x' * (2 << 20))", "oversize")])
 async def test_what_it_does_between_two_questions(arena, deed, kind):
-    source = f"import threading, time, os\ndef later():\n time.sleep(0.2); {deed}\ndef f(x):\n threading.Thread(target=later, daemon=True).start(); return x * 2\n"
+    start = "threading.Thread(target=later, daemon=True).start()"
+    source = f"import threading, time, os\ndef later():\n time.sleep(0.2); {deed}\ndef f(x):\n {start}; return x * 2\n"
     session = await arena.executor.open(candidate(arena.task, f=source))
     assert (await session.rollout("two", 0, 1)).scores == {"right": 1.0}
     await asyncio.sleep(0.5)
@@ -266,8 +286,9 @@ def f(x):
         found += [k for k, v in list(frame.f_locals.items()) + list(frame.f_globals.items()) if k != "wanted" and wanted in repr(v)]
         frame = frame.f_back
     for thing in gc.get_objects():
-        if isinstance(thing, (dict, list, tuple)) and thing is not found and any(type(i) is str and i == wanted for i in (thing.values() if isinstance(thing, dict) else thing)):
-            found.append(type(thing).__name__)
+        if isinstance(thing, (dict, list, tuple)) and thing is not found:
+            members = list(thing.values()) if isinstance(thing, dict) else list(thing)
+            found += [type(thing).__name__ for member in members if type(member) is str and member == wanted]
     found += [k for k, v in vars(sys.modules["__main__"]).items() if wanted in repr(v)]
     return found
 """
@@ -308,7 +329,8 @@ async def test_the_search_through_memory_would_find_it(arena):
 
 
 async def test_the_users_environment_is_not_there(arena):
-    source = "import os\ndef f(x): return [sorted(os.environ), open('/proc/self/environ').read(), open('/proc/%d/environ' % os.getppid()).read()]"
+    read = "open('/proc/self/environ').read(), open('/proc/%d/environ' % os.getppid()).read()"
+    source = f"import os\ndef f(x): return [sorted(os.environ), {read}]"
     rollout = await arena.attack(source)
     assert "TMPDIR" in rollout.feedback
     assert "AGENTOPT_TEST_API_KEY" not in rollout.feedback
@@ -396,7 +418,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("state", ["busy", "idle"])
 async def test_nothing_outlives_a_killed_controller(arena, tmp_path, state):
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.getcwd()}
-    controller = subprocess.Popen([sys.executable, "-c", CONTROLLER, state], env=environment, stdout=subprocess.PIPE)
+    controller = subprocess.Popen([sys.executable, "-c", CONTROLLER, state], env=environment, stdout=subprocess.PIPE)  # noqa: ASYNC220
     with controller:
         assert controller.stdout is not None
         assert controller.stdout.readline() == b"ready\n"

@@ -24,7 +24,10 @@ def call(program, input):
     return program.f(input)
 
 
-def harness(tmp_path, source="def f(x):\n    return x\n", work=Work(call), output_cap=10_000, private=True, **parameters):
+WORK = Work(call)
+
+
+def harness(tmp_path, source="def f(x):\n    return x\n", work=WORK, output_cap=10_000, private=True, **parameters):
     return Harness(work, pieces(source, **parameters), lambda: tmp_path, output_cap, private)
 
 
@@ -88,7 +91,11 @@ def test_random_numbers_are_the_same_for_equal_seeds(tmp_path):
 @pytest.mark.parametrize(
     ("source", "kind", "words"),
     [
-        ("def f(x):\n    return helper(x)\n\ndef helper(x):\n    return 1 / 0\n", "crash", 'File "f.py", line 5, in helper\n    return 1 / 0'),
+        (
+            "def f(x):\n    return helper(x)\n\ndef helper(x):\n    return 1 / 0\n",
+            "crash",
+            'File "f.py", line 5, in helper\n    return 1 / 0',
+        ),
         ("def f(x):\n    raise SystemExit(3)\n", "crash", "SystemExit: 3"),
         ("def f(x):\n    raise KeyboardInterrupt\n", "crash", "KeyboardInterrupt"),
         ("def f(x):\n    raise MemoryError\n", "memory", "memory limit"),
@@ -122,7 +129,9 @@ def test_an_error_of_run_itself_is_named_without_our_frames(tmp_path):
 
 
 def test_tracebacks_of_placed_files_name_the_file(tmp_path):
-    made = harness(tmp_path, g=Parameter("g", "code", "def g():\n    return 1 / 0\n", path="pkg/g.py"), work=Work(lambda program, input: program.g()))
+    made = harness(
+        tmp_path, g=Parameter("g", "code", "def g():\n    return 1 / 0\n", path="pkg/g.py"), work=Work(lambda program, input: program.g())
+    )
     assert 'File "pkg/g.py", line 2, in g\n    return 1 / 0' in rollout(made).message
 
 

@@ -73,7 +73,9 @@ def test_a_path_stays_in_the_folder(tmp_path, path):
 
 
 def test_other_languages_are_text_and_a_file(tmp_path):
-    program = load(tmp_path, kernel=Parameter("kernel", "code", "int main() {}", language="c"), odd=Parameter("odd", "code", "x", language="apl"))
+    program = load(
+        tmp_path, kernel=Parameter("kernel", "code", "int main() {}", language="c"), odd=Parameter("odd", "code", "x", language="apl")
+    )
     assert program.kernel == "int main() {}"
     assert program.path("kernel").read_text() == "int main() {}"
     assert (program.path("kernel").name, program.path("odd").name) == ("kernel.c", "odd.txt")

@@ -15,10 +15,11 @@ from agentopt.scoring.judge import Judge, Verdict
 
 CASE = Case("c", {"x": 1}, expected=2)
 ONE = (Objective("s", "max"),)
+NOTHING = Measured()
 TWO = (Objective("a", "max"), Objective("b", "min"))
 
 
-def judge(result, objectives=ONE, measures=(), measured=Measured(), output=None):
+def judge(result, objectives=ONE, measures=(), measured=NOTHING, output=None):
     def score(case, output, measured):
         if isinstance(result, BaseException):
             raise result

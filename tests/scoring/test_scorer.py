@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import pickle
 import signal
 import socket
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -17,6 +21,7 @@ from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured
 from agentopt.core.task import Case, Objective, Task
 from agentopt.sandbox.payload import pickle_for_scorer, trusted_path
+from agentopt.scoring import process
 from agentopt.scoring.client import Scorers
 from agentopt.scoring.judge import Judge
 from agentopt.scoring.process import answer
@@ -153,3 +158,59 @@ def test_the_process_answers_until_its_controller_hangs_up():
     assert not thread.is_alive()
     assert reply is not None
     assert reply[0]["scores"] == {"s": 1.25}
+
+
+def run_main(monkeypatch, orders: bytes) -> tuple[socket.socket, threading.Thread]:
+    """Runs the process's main in a thread; its end of the connection is closed when it is done."""
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(process, "_die_with", lambda controller: None)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(orders)))
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    thread = threading.Thread(target=process.main, args=(str(theirs.detach()), "0"))
+    thread.start()
+    return ours, thread
+
+
+def test_the_process_reads_its_orders_from_stdin(monkeypatch):
+    orders = wire.pack({"path": ["/some/library"]}, pickle.dumps((Judge((Objective("s"),)), CASES)))
+    ours, thread = run_main(monkeypatch, orders)
+    with ours:
+        assert wire.receive(ours) == ({"ready": True}, b"")
+        assert sys.path[0] == "/some/library"
+        ours.sendall(wire.pack({"case": "c", "measured": [0, 0, 0]}, wire.encode(0.5)))
+        reply = wire.receive(ours)
+        assert reply is not None
+        assert reply[0]["scores"] == {"s": 0.5}
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_orders_that_cannot_be_loaded_are_said_so(monkeypatch):
+    ours, thread = run_main(monkeypatch, wire.pack({"path": []}, pickle.dumps(Unloadable())))
+    with ours:
+        assert wire.receive(ours) == ({"error": "ZeroDivisionError: division by zero"}, b"")
+        assert wire.receive(ours) is None
+    thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("platform", "controller", "status"), [("linux", "parent", 0), ("linux", "somebody else", 1), ("darwin", "somebody else", 0)]
+)
+def test_the_process_dies_with_its_controller(monkeypatch, platform, controller, status):
+    monkeypatch.setattr(sys, "platform", platform)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        process._die_with(parent if controller == "parent" else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status
+
+
+async def test_a_scorer_that_is_silent_is_ours(monkeypatch):
+    monkeypatch.setattr("agentopt.scoring.client.boot_command", lambda *arguments: ["/bin/sleep", "60"])
+    monkeypatch.setattr("agentopt.scoring.client._START_SECONDS", 0.1)
+    scorers = make_scorers(score)
+    with pytest.raises(InfrastructureError, match="did not start"):
+        await scorers.borrow().judge("c", wire.encode(2), Measured())
+    await scorers.close()
