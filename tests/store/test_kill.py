@@ -13,6 +13,7 @@ import os, signal, sys, time
 from pathlib import Path
 from random import Random
 from agentopt.store.sqlite import SqliteStore
+from tests.untraced import untraced
 
 folder, rng = Path(sys.argv[1]), Random(1)
 SqliteStore.create(folder).close()
@@ -50,7 +51,9 @@ print(len(events))
 
 
 def test_acknowledged_events_survive_kill(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLER, str(tmp_path / "run")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(tmp_path / "run")], capture_output=True, text=True, check=False, env=untraced()
+    )
     assert done.returncode == 0, done.stderr
     with SqliteStore.open(tmp_path / "run") as store:
         assert store.verify() == store.last_seq == int(done.stdout)

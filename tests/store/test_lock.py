@@ -28,6 +28,7 @@ import os, sys, time
 from pathlib import Path
 from agentopt.store import lock
 from agentopt.store.lock import RunLock, holder
+from tests.untraced import untraced
 lock = RunLock(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
@@ -39,7 +40,9 @@ os.kill(os.getpid(), 9)
 
 
 def start(script: str, path: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=untraced()
+    )
 
 
 def test_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
