@@ -54,11 +54,16 @@ def context(task: Task, capacity: int = 1, kept: list[bytes] | None = None) -> E
 
 @asynccontextmanager
 async def opened(executor_class, task: Task, **settings):
+    """An executor that is closed at the end, and must then have left nothing behind."""
+    before, folders = descriptors(), scratch_folders()
     executor = executor_class(context(task, **settings))
     try:
         yield executor
     finally:
         await executor.close()
+    assert scratch_folders() == folders
+    assert psutil.Process().children(recursive=True) == []
+    assert descriptors() == before
 
 
 async def once(executor, task: Task, source: str, case: str = "two") -> Rollout:
@@ -71,7 +76,7 @@ async def once(executor, task: Task, source: str, case: str = "two") -> Rollout:
 
 
 def scratch_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("agentopt-*"))
+    return set(Path(tempfile.gettempdir()).iterdir())
 
 
 def descriptors() -> int:

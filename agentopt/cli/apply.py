@@ -41,8 +41,8 @@ def apply(
         changed = next((change for change in changes if not change.is_seed), None)
         if changed and not force:
             raise ConfigError(f"{changed.path}: it is not what the run started from; keep it, or overwrite it with --force")
-        before = {str(change.path): change.found or "" for change in changes}
-        after = {str(change.path): change.text for change in changes}
+        before = {change.name: change.found or "" for change in changes}
+        after = {change.name: change.text for change in changes}
         print_patch(stdout_console(), patch(before, after, "now", "best"))
         _say_what_is_proven(log)
     if not yes:
@@ -56,6 +56,8 @@ def apply(
 class _Change:
     """A seed file: what it holds (None: it is gone), what the run started from, and what it is to hold."""
 
+    name: str
+    """Relative to the task's folder."""
     path: Path
     found: str | None
     seed: Any
@@ -92,7 +94,7 @@ def _changes(log: RunLog, key: str) -> list[_Change]:
         what = "the run was started with a Task object" if folder is None else f"the parameter {inline[0]!r} has no file beside the task"
         raise ConfigError(f"{log.folder}: {what}, so there is nothing to write over; use agentopt export {log.folder} --best FILE")
     paths = {name: folder / files[name] for name in names}
-    return [_Change(paths[name], _text(paths[name]), seeds[name], values[name], value_text(values[name])) for name in names]
+    return [_Change(files[name], paths[name], _text(paths[name]), seeds[name], values[name], value_text(values[name])) for name in names]
 
 
 def _task_folder(log: RunLog) -> Path | None:

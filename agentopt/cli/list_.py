@@ -11,8 +11,8 @@ import typer
 from agentopt.core.errors import ConfigError, StoreError, TaskError
 
 if TYPE_CHECKING:
-    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
 __all__ = ["list_things"]
 
@@ -26,7 +26,7 @@ def list_things(
 ) -> None:
     """What there is: bundled tasks, runs, optimizers."""
     from agentopt.cli.common import print_json
-    from agentopt.cli.terminal import stdout_console
+    from agentopt.cli.terminal import print_parts, stdout_console
 
     ways = {"tasks": (_tasks, _tasks_table), "runs": (_runs, _runs_table), "optimizers": (_optimizers, _optimizers_table)}
     if what not in ways:
@@ -38,13 +38,13 @@ def list_things(
     if json:
         print_json({what: rows})
     elif rows:
-        stdout_console().print(draw(rows))
+        print_parts(stdout_console(), draw(rows))
     else:
         typer.echo(_nothing(what, folder), err=True)
 
 
 def _nothing(what: str, folder: Path | None) -> str:
-    return f"no runs in {folder or _RUNS}; agentopt evolve TASK makes one" if what == "runs" else f"there are no {what}"
+    return f"no runs in {folder or _RUNS}; agentopt evolve TASK makes one" if what == "runs" else f"there are no {what} here"
 
 
 # --- tasks and optimizers ------------------------------------------------------------------------------------------
@@ -64,14 +64,14 @@ def _tasks(folder: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _tasks_table(rows: list[dict[str, Any]]) -> Table:
+def _tasks_table(rows: list[dict[str, Any]]) -> list[Table | Text]:
     from rich.text import Text
 
     table = _table("task", "goal", "path")
     for row in rows:
         wrong = row.get("error", "").partition("\n")[0]
         table.add_row(row["name"], Text(wrong, style="red") if wrong else row["goal"], _near(row["path"]))
-    return table
+    return [table]
 
 
 def _near(path: str) -> str:
@@ -86,11 +86,11 @@ def _optimizers(folder: Path | None) -> list[dict[str, Any]]:
     return [{"name": name, "about": about} for name, about in names("optimizers").items()]
 
 
-def _optimizers_table(rows: list[dict[str, Any]]) -> Table:
+def _optimizers_table(rows: list[dict[str, Any]]) -> list[Table | Text]:
     table = _table("optimizer", "about")
     for row in rows:
         table.add_row(row["name"], row["about"])
-    return table
+    return [table]
 
 
 def _table(*titles: str) -> Table:
@@ -132,8 +132,7 @@ def _row(folder: Path) -> dict[str, Any]:
         return {"folder": str(folder), "error": str(error)}
 
 
-def _runs_table(rows: list[dict[str, Any]]) -> Group:
-    from rich.console import Group
+def _runs_table(rows: list[dict[str, Any]]) -> list[Table | Text]:
     from rich.text import Text
 
     from agentopt.cli.terminal import harmless, number
@@ -148,6 +147,14 @@ def _runs_table(rows: list[dict[str, Any]]) -> Group:
         name = row["objective"]
         found: list[Mapping[str, float]] = [row[who]["scores"] or {} for who in ("seed", "best")]
         scores = " -> ".join(number(scores[name]) if name in scores else "-" for scores in found)
-        cells = [row["folder"], row["task"], row["standing"], str(row["evaluations"]), name, scores, f"{row['spent']['seconds']:.1f}"]
+        cells = [
+            _near(row["folder"]),
+            row["task"],
+            row["standing"],
+            str(row["evaluations"]),
+            name,
+            scores,
+            f"{row['spent']['seconds']:.1f}",
+        ]
         table.add_row(*(harmless(cell) for cell in cells))
-    return Group(*([table] if table.row_count else []), *unreadable)
+    return [*([table] if table.row_count else []), *unreadable]

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from agentopt.cli.drawing import bars, step_curve
 from agentopt.cli.reading import RunLog, Standing, made_by
-from agentopt.cli.terminal import gist, harmless, number
+from agentopt.cli.terminal import gist, harmless, number, print_parts
 from agentopt.core.fold import Member
 from agentopt.core.selection import rank_key
 from agentopt.core.task import Objective
@@ -35,8 +35,7 @@ def print_overview(log: RunLog, console: Console) -> None:
         rows = list(part)
         if rows:
             console.print()
-        for row in rows:
-            console.print(row, soft_wrap=isinstance(row, Text))
+        print_parts(console, rows)
 
 
 # --- head ----------------------------------------------------------------------------------------------------------
@@ -47,6 +46,7 @@ def _head(log: RunLog, standing: Standing) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
+    table.add_row("run", Text(harmless(str(log.folder)), style="bold"))
     word = Text(standing.word, style=f"bold {_COLOURS.get(standing.word, 'yellow')}")
     age = f"; last event {_ago(time.time() - state.last_time)}" if standing.word in ("running", "cut off") else ""
     table.add_row("status", word + Text(f": {harmless(standing.why)}{age}", style="not bold default"))
@@ -166,11 +166,10 @@ def _curve(log: RunLog, console: Console) -> Iterator[Text]:
     objective = state.ranking[0]
     points = [(float(point.evals), point.scores[objective.name]) for point in state.curve]
     columns = min(console.width, _CURVE_SIZE[0])
+    split = "validation" if "validation" in log.cases else "train"
+    yield Text(f"best so far by {objective.name} ({objective.direction}, {split})", style="dim")
     lines = step_curve(points, float(state.evals), (columns, _CURVE_SIZE[1]), "evaluations", console.options.ascii_only)
-    if lines:
-        split = "validation" if "validation" in log.cases else "train"
-        yield Text(f"best so far by {objective.name} ({objective.direction}, {split})", style="dim")
-        yield from (Text(line) for line in lines)
+    yield from (Text(line) for line in lines)
 
 
 def _front(log: RunLog) -> Iterator[Table | Text]:
@@ -214,20 +213,19 @@ def _failures(log: RunLog, console: Console) -> Iterator[Text]:
 # --- what to do next -----------------------------------------------------------------------------------------------
 
 
-def _next(log: RunLog, standing: Standing) -> Iterator[Table]:
+def _next(log: RunLog, standing: Standing) -> Iterator[Text]:
+    """Lines that are never broken, so that they can be pasted."""
     folder, state = quote(str(log.folder)), log.state
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    rows: dict[str, str] = {}
     if (log.folder / BEST).is_dir():
-        table.add_row("best candidate", f"{log.folder / BEST}")
+        rows["best candidate"] = str(log.folder / BEST)
     if standing.can_go_on:
-        table.add_row("go on", f"agentopt resume {folder}")
+        rows["go on"] = f"agentopt resume {folder}"
     elif state.finished:
-        table.add_row("search longer", f"agentopt resume {folder} --budget +500evals")
+        rows["search longer"] = f"agentopt resume {folder} --budget +500evals"
     if state.best_id and state.best_id != state.seed_id:
-        table.add_row("what changed", f"agentopt diff {folder} seed best")
-        table.add_row("how it came about", f"agentopt why {folder} best")
-        table.add_row("take it over", f"agentopt apply {folder}")
-    if table.row_count:
-        yield table
+        rows["what changed"] = f"agentopt diff {folder} seed best"
+        rows["how it came about"] = f"agentopt why {folder} best"
+        rows["take it over"] = f"agentopt apply {folder}"
+    for title, text in rows.items():
+        yield Text(f"{title:<19}", style="dim") + Text(harmless(text), style="not dim")

@@ -13,6 +13,7 @@ from agentopt.core.evaluation import Entry
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
 from agentopt.core.protocols import Store
+from agentopt.core.task import SPLITS
 from agentopt.engine.replay import read_entry
 from agentopt.results import value_text
 from agentopt.store.find import find_run
@@ -45,11 +46,15 @@ class RunLog:
         self.state = RunState()
         self.ids: list[str] = []
         """Every candidate, oldest first."""
+        self.asks: dict[int, Event] = {}
+        """The ask with each index; one that was cut off is asked again, and the last one was answered."""
         self.notes: list[Mapping[str, Any]] = []
         for event in store.read():
             self.state.apply(event)
             if event.kind == "proposed" and not event.data.get("duplicate"):
                 self.ids.append(event.data["candidate"])
+            elif event.kind == "asked":
+                self.asks[event.data["index"]] = event
             elif event.kind == "note":
                 self.notes.append(event.data)
         if not self.state.info:
@@ -61,8 +66,9 @@ class RunLog:
 
     @property
     def cases(self) -> Mapping[str, int]:
-        """Cases per split; a split without cases is absent."""
-        return self.task.get("cases", {})
+        """Cases per split, train first; a split without cases is absent."""
+        sizes = self.task.get("cases", {})
+        return {split: sizes[split] for split in SPLITS if split in sizes}
 
     def standing(self) -> Standing:
         """A log alone cannot tell a run at work from one that was killed; the lock can."""
@@ -99,11 +105,8 @@ class RunLog:
         return list(self.store.read(subject=key))
 
     def born(self, key: str) -> Mapping[str, Any]:
-        """The ``proposed`` event's data; empty for an id the log does not hold."""
-        for event in self.store.read(subject=key):
-            if event.kind == "proposed":
-                return event.data
-        return {}
+        """The ``proposed`` event's data, with which the story of every candidate begins."""
+        return next(iter(self.store.read(subject=key))).data
 
     def entry(self, key: str) -> Entry:
         """One candidate with its evaluation. Raises StoreError for an id the log does not hold."""

@@ -25,12 +25,12 @@ _PRINTED_LINES = 40
 def print_story(log: RunLog, key: str, console: Console) -> None:
     """Who it is, its lineage, the patch to its parent, what happened to it in order, what failed and what it printed."""
     entry, events = log.entry(key), log.events(key)
-    born = next(event for event in events if event.kind == "proposed" and not event.data.get("duplicate"))
+    asked = log.asks.get(events[0].data["index"])
     _print_head(log, entry, console)
     _print_lineage(log, _lineage(log, entry), console)
     _print_changes(log, entry, console)
     _title(console, "what happened")
-    console.print(_steps([*_asked(log, born), *events]))
+    console.print(_steps([asked, *events] if asked else events))
     if entry.failure:
         _title(console, f"why it failed ({entry.failure.kind})")
         console.print(Text(capped(entry.failure.message, _PRINTED_LINES), style="red"), soft_wrap=True)
@@ -110,17 +110,6 @@ def _print_changes(log: RunLog, entry: Entry, console: Console) -> None:
 
 
 # --- what happened -------------------------------------------------------------------------------------------------
-
-
-def _asked(log: RunLog, born: Event) -> list[Event]:
-    """The ask that the candidate answers; the seed answers none."""
-    found: list[Event] = []
-    for event in log.store.read():
-        if event.seq >= born.seq:
-            break
-        if event.kind == "asked" and event.data["index"] == born.data["index"]:
-            found = [event]
-    return found
 
 
 def _steps(events: Sequence[Event]) -> Table:

@@ -6,12 +6,13 @@ import io
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
-__all__ = ["capped", "gist", "harmless", "number", "scores_text", "stdout_console"]
+__all__ = ["capped", "gist", "harmless", "number", "print_parts", "scores_text", "stdout_console"]
 
 _WIDEST = 120
 _PIPED = 100
@@ -54,6 +55,12 @@ def gist(text: str) -> str:
     lines = [line for line in text.split("\n") if line.strip()] or [""]
     is_traceback = any(line.startswith(("Traceback ", '  File "')) for line in lines)
     return harmless(lines[-1] if is_traceback else lines[0]).expandtabs(1).strip()
+
+
+def print_parts(console: Console, parts: Iterable[RenderableType]) -> None:
+    """Tables fit the width; sentences and commands are left to the terminal to break, so that they can be copied whole."""
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, Text))
 
 
 def number(value: float) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "CONTROL_CAP",
     "HEADER",
     "NonFiniteError",
+    "TooLargeError",
     "WireError",
     "decode",
     "encode",
@@ -47,6 +48,10 @@ MakeArray = Callable[[str, tuple[int, ...], memoryview], Any]
 
 class WireError(ValueError):
     """Bytes that are no frame or no value, or a value that has no bytes."""
+
+
+class TooLargeError(WireError):
+    """A value that has more bytes than it may."""
 
 
 class NonFiniteError(WireError):
@@ -117,62 +122,77 @@ async def read_frame(reader: StreamReader) -> tuple[dict[str, Any], bytes] | Non
 # --- values
 
 
-def encode(value: Any) -> bytes:
+def encode(value: Any, cap: int | None = None) -> bytes:
     """Bytes for ``value``: None, bool, int, float, str, bytes, lists, dicts with text keys, arrays; tuples become lists.
 
     An array is anything with ``dtype``, ``shape`` and ``tobytes`` that holds bools, integers, floats or complex numbers.
-    Raises WireError, naming what cannot cross.
+    Raises WireError, naming what cannot cross, and TooLargeError for more than ``cap`` bytes.
     """
-    buffers: list[bytes] = []
+    writer = _Writer(cap)
     try:
-        text = _COMPACT(_plain(value, buffers, 0)).encode()
+        text = _COMPACT(writer.plain(value, 0)).encode()
     except WireError:
         raise
     except (ValueError, RecursionError) as error:
         raise WireError(f"this value cannot cross: {error}") from None
-    return b"".join((_TEXT_LENGTH.pack(len(text)), text, *buffers))
+    writer.count(_TEXT_LENGTH.size + len(text))
+    return b"".join((_TEXT_LENGTH.pack(len(text)), text, *writer.buffers))
 
 
-def _plain(value: Any, buffers: list[bytes], depth: int) -> Any:
-    """``value`` as JSON can hold it; the bytes of arrays go to ``buffers``."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if depth >= _MAX_DEPTH:
-        raise WireError(f"this value is nested deeper than {_MAX_DEPTH} levels")
-    if isinstance(value, list | tuple):
-        items = cast(list[Any], value)
-        if set(map(type, items)) <= _SCALARS:
-            return items
-        return [_plain(item, buffers, depth + 1) for item in items]
-    if isinstance(value, Mapping):
-        return _plain_mapping(cast(Mapping[Any, Any], value), buffers, depth)
-    if isinstance(value, bytes | bytearray):
-        buffers.append(bytes(value))
-        return {_TAG: ["bytes", len(value)]}
-    return _plain_array(value, buffers)
+class _Writer:
+    """Turns a value into what JSON can hold and the bytes of its arrays."""
 
+    def __init__(self, cap: int | None) -> None:
+        self.buffers: list[bytes] = []
+        self._cap = cap
+        self._size = 0
 
-def _plain_mapping(value: Mapping[Any, Any], buffers: list[bytes], depth: int) -> dict[str, Any]:
-    for key in value:
-        if not isinstance(key, str):
-            raise WireError(f"a dict with the key {key!r:.80} cannot cross: keys must be text")
-    plain = {key: _plain(item, buffers, depth + 1) for key, item in value.items()}
-    return {_TAG: ["dict", plain]} if _TAG in plain else plain
+    def count(self, size: int) -> None:
+        self._size += size
+        if self._cap is not None and self._size > self._cap:
+            raise TooLargeError(f"this value has more than {self._cap} bytes")
 
+    def plain(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str) and self._cap is not None and len(value) > self._cap:
+            raise TooLargeError(f"this value has more than {self._cap} bytes")  # before spelling it out takes memory
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if depth >= _MAX_DEPTH:
+            raise WireError(f"this value is nested deeper than {_MAX_DEPTH} levels")
+        if isinstance(value, list | tuple):
+            items = cast(list[Any], value)
+            if set(map(type, items)) <= _SCALARS:
+                return items
+            return [self.plain(item, depth + 1) for item in items]
+        if isinstance(value, Mapping):
+            return self._mapping(cast(Mapping[Any, Any], value), depth)
+        if isinstance(value, bytes | bytearray):
+            return {_TAG: ["bytes", self._keep(len(value), lambda: bytes(value))]}
+        return self._array(value)
 
-def _plain_array(value: Any, buffers: list[bytes]) -> Any:
-    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
-    if dtype is None or shape is None or not hasattr(value, "tobytes"):
-        hint = "; make it a sorted list" if type(value) in (set, frozenset) else ""
-        raise WireError(f"a {type(value).__name__} cannot cross: use numbers, text, bytes, lists, dicts or numpy arrays{hint}")
-    spelled = str(dtype.str)
-    if _DTYPE.fullmatch(spelled) is None:
-        raise WireError(f"an array of dtype {dtype!s:.80} cannot cross: only bool, integer, float and complex arrays can")
-    if shape == () and isinstance(number := value.item(), bool | int | float):
-        return number
-    data = value.tobytes()
-    buffers.append(data)
-    return {_TAG: ["array", spelled, list(shape), len(data)]}
+    def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        for key in value:
+            if not isinstance(key, str):
+                raise WireError(f"a dict with the key {key!r:.80} cannot cross: keys must be text")
+        plain = {key: self.plain(item, depth + 1) for key, item in value.items()}
+        return {_TAG: ["dict", plain]} if _TAG in plain else plain
+
+    def _array(self, value: Any) -> Any:
+        dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+        if dtype is None or shape is None or not hasattr(value, "tobytes"):
+            hint = "; make it a sorted list" if type(value) in (set, frozenset) else ""
+            raise WireError(f"a {type(value).__name__} cannot cross: use numbers, text, bytes, lists, dicts or numpy arrays{hint}")
+        spelled = str(dtype.str)
+        if _DTYPE.fullmatch(spelled) is None:
+            raise WireError(f"an array of dtype {str(dtype):.80} cannot cross: only bool, integer, float and complex arrays can")
+        if shape == () and isinstance(number := value.item(), bool | int | float):
+            return number
+        return {_TAG: ["array", spelled, list(shape), self._keep(math.prod(shape) * dtype.itemsize, value.tobytes)]}
+
+    def _keep(self, size: int, make: Callable[[], bytes]) -> int:
+        self.count(size)
+        self.buffers.append(make())
+        return size
 
 
 def decode(data: bytes | memoryview, make_array: MakeArray, finite: bool = True) -> Any:

@@ -28,7 +28,7 @@ class Constant:
     end: int
     value: float | int
     structural: bool = False
-    """An int used as an index, a size, an axis, a range bound or a value to match."""
+    """An int used as an index, a size, an axis, a range bound, an exponent or a value to compare with."""
     bind_tightly: bool = False
     """A negative number needs parentheses here, as in ``2 ** x`` or ``2 .real``."""
 
@@ -133,7 +133,7 @@ def _tight_children(node: ast.AST) -> Iterator[_Child]:
         case ast.Subscript():
             yield from ((node.value, False, True), (node.slice, True, False))
         case ast.BinOp(op=ast.Pow()):
-            yield from ((node.left, False, True), (node.right, False, False))
+            yield from ((node.left, False, True), (node.right, isinstance(node.right, ast.Constant | ast.UnaryOp), False))
         case ast.Attribute():
             yield node.value, False, True
         case _:

@@ -34,6 +34,11 @@ class Draft:
         self._touched: set[int] = set()
         self.scan()
 
+    @property
+    def size(self) -> int:
+        """Nodes of the tree before any change."""
+        return self._before.size
+
     def scan(self) -> None:
         """Look for slots and blocks (again, after a change)."""
         self.slots: list[Slot]

@@ -6,13 +6,14 @@ Functions that an edit touches are written anew by ``ast.unparse``, which keeps 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from random import Random
 
 from agentopt.edits import expressions, statements
 from agentopt.edits.draft import UNREADABLE, Draft
 
-__all__ = ["OPERATORS", "SHRINKING", "Operator", "mutate"]
+__all__ = ["OPERATORS", "SHRINKING", "Mutated", "Operator", "mutate"]
 
 Operator = Callable[[Draft, Random], bool]
 OPERATORS: Mapping[str, Operator] = {name: getattr(module, name) for module in (expressions, statements) for name in module.__all__}
@@ -20,21 +21,34 @@ SHRINKING = frozenset(("hoist", "drop"))
 """Operators that make a program smaller: to be preferred when it has grown large."""
 
 
-def mutate(source: str, operators: Sequence[str], rng: Random, max_nodes: int = 400) -> tuple[str, tuple[str, ...]] | None:
-    """Apply the named operators one after another; ``(source, names of those that found a place)``.
+@dataclass(frozen=True)
+class Mutated:
+    """The new source and the operators that made it, in order."""
 
-    None when none did, or when the result is no better than nothing: it does not compile, is the same program, uses a name that nothing
-    binds, or has more than ``max_nodes`` nodes and more than before. Signatures, imports and definitions stay as they are.
+    source: str
+    operators: tuple[str, ...]
+
+
+def mutate(source: str, weights: Mapping[str, float], rng: Random, count: int = 1, max_nodes: int = 400) -> Mutated | None:
+    """Apply ``count`` operators, drawn by ``weights`` (name: weight), one after another; an operator that finds no place is passed over.
+
+    None when none finds one, or when the result does not compile, is the same program, uses a name that nothing binds, or has
+    more than ``max_nodes`` nodes and more than before. Signatures, imports and definitions stay as they are. The nearer a program is
+    to ``max_nodes``, the likelier are operators that make it smaller.
     """
     try:
         draft = Draft(source)
+        crowded = 1.0 + 4.0 * min(1.0, draft.size / max_nodes) ** 2
+        left = {name: weight * (crowded if name in SHRINKING else 1.0) for name, weight in weights.items()}
         applied: list[str] = []
-        for operator in operators:
-            if applied:
+        while left and len(applied) < count:
+            name = rng.choices(list(left), list(left.values()))[0]
+            if OPERATORS[name](draft, rng):
+                applied.append(name)
                 draft.scan()
-            if OPERATORS[operator](draft, rng):
-                applied.append(operator)
+            else:
+                del left[name]
         text = draft.finish(max_nodes)
     except UNREADABLE:
         return None
-    return None if text is None else (text, tuple(applied))
+    return None if text is None else Mutated(text, tuple(applied))

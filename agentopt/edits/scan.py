@@ -117,8 +117,12 @@ class _Scanner:
                 self._definitions(member)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             self._function = Function(prefix + node.name, outer.top, set(outer.numbers))
-            self._bind(arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg))
+            parameters = [arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg) and arg.arg not in ("self", "cls")]
+            self._bind(parameters)
             self._block(node.body)
+            # nothing speaks against a parameter that is not used (any more)
+            used = {name.id for statement in node.body for name in ast.walk(statement) if isinstance(name, ast.Name)}
+            self._function.numbers.update(name for name in parameters if name not in used)
         self._function, self._names = outer, names
 
     # -- statements
@@ -223,8 +227,7 @@ class _Scanner:
         if isinstance(node.func, ast.Attribute) and not isinstance(node.func.value, ast.Name):
             self._expression(node.func, "value", -1)
         for index in range(len(node.args)):
-            counting = name in _COUNTING
-            self._expression(node, "args", index, pure and not counting, structural or counting)
+            self._expression(node, "args", index, name != "len" and (pure or name == "range"), structural or name in _COUNTING)
         for keyword in node.keywords:
             self._expression(keyword, "value", -1, structural=True)
 

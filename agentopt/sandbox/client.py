@@ -231,6 +231,8 @@ class Box:
             pass
         finally:
             transport.abort()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
 
 
 def _report(control: dict[str, Any], body: bytes) -> Report:

@@ -130,7 +130,7 @@ class Door:
         while True:
             left = self._deadline - time.monotonic()
             if left <= 0:
-                raise Ended("timeout", f"no answer within {self._seconds:g} s")
+                raise Ended("timeout", f"no answer within limits.seconds: {self._seconds:g} s")
             if (reply := self._take_reply(nonce)) is not None:
                 self._drain()
                 return reply
@@ -183,7 +183,7 @@ class Door:
             if control_length > _REPLY_CONTROL_CAP:
                 raise wire.WireError("the control is too long")
             if body_length > self._caps.output:
-                raise Ended("oversize", f"the output has {body_length} bytes; the limit is {self._caps.output}")
+                raise Ended("oversize", f"the output is larger than limits.output_mb: {self._caps.output} bytes")
             start = wire.HEADER.size + control_length
             end = start + body_length
             if len(self._incoming) < end:
@@ -218,7 +218,7 @@ class Door:
             self._printed_kept += len(kept)
             self._printed_total += len(data)
             if self._printed_total > self._caps.printed:
-                raise Ended("oversize", f"it printed more than {self._caps.printed} bytes")
+                raise Ended("oversize", f"it printed more than limits.printed_mb: {self._caps.printed} bytes")
 
     def take_printed(self) -> bytes:
         """What was kept since the last call."""

@@ -5,6 +5,7 @@ It shares a process with the candidate, so nothing here is trusted: the guard me
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import random
@@ -105,12 +106,11 @@ class Harness:
             _seed(rng_seed)
             value = self._call(self._program, argument)
         try:
-            output = wire.encode(value)
+            return Outcome("ok", "", wire.encode(value, self._output_cap))
+        except wire.TooLargeError:
+            return Outcome("oversize", f"the output is larger than limits.output_mb: {self._output_cap} bytes")
         except wire.WireError as error:
             return Outcome("wrong", f"the output is not usable: {error}")
-        if len(output) > self._output_cap:
-            return Outcome("oversize", f"the output has {len(output)} bytes; the limit is {self._output_cap}")
-        return Outcome("ok", "", output)
 
     def _guarded(self, action: Callable[[], Outcome], kind: str) -> Outcome:
         try:
@@ -122,6 +122,8 @@ class Harness:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not self._private:
                 raise
+            if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+                return Outcome("memory", "the memory limit was reached")
             return Outcome(kind, _describe(error, self._files()))
 
     def _files(self) -> set[str]:

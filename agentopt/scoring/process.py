@@ -24,6 +24,7 @@ __all__ = ["answer", "main"]
 def main(descriptor: str, controller: str) -> None:
     connection = socket.socket(fileno=int(descriptor))
     _die_with(int(controller))
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)  # what score prints is seen when it is printed
     with sys.stdin.buffer as file:
         orders = file.read()
     control_length, _ = wire.parse_header(orders[: wire.HEADER.size])

@@ -238,3 +238,10 @@ async def test_frames_come_from_a_stream():
     assert await wire.read_frame(reader) == ({"a": 1}, b"body")
     assert await wire.read_frame(reader) == ({"b": 2}, b"")
     assert await wire.read_frame(reader) is None
+
+
+@pytest.mark.parametrize("value", ["x" * 101, [["x" * 60], "x" * 60], b"x" * 101, [b"x" * 60, b"x" * 60], np.zeros(13), list(range(60))])
+def test_a_value_above_the_cap_is_refused(value):
+    with pytest.raises(wire.TooLargeError, match="more than 100 bytes"):
+        wire.encode(value, cap=100)
+    assert wire.encode("x" * 80, cap=100) == wire.encode("x" * 80)

@@ -106,7 +106,7 @@ def test_any_other_error_is_the_scorers_with_its_traceback():
     assert (failure.kind, failure.scorer_error) == ("wrong", True)
     assert "in score" in failure.message
     assert "KeyError: 'missing'" in failure.message
-    assert "judge.py" not in failure.message
+    assert "_call" not in failure.message
 
 
 @pytest.mark.parametrize(("score", "cheats"), [(1.0, False), (1.0 + 1e-12, False), (1.001, True), (0.0, False), (-1e-3, True)])
