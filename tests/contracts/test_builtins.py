@@ -60,7 +60,7 @@ def test_a_file_holds_one_part(module: Any) -> None:
     assert all(name == f"{part}Options" for name in others)
 
 
-@pytest.mark.parametrize("room", ["archives", "executors"])
+@pytest.mark.parametrize("room", ROOMS)
 def test_no_room_is_empty(room: str) -> None:
     assert ROOMS[room][0]
 

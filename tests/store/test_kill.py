@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 from agentopt.store.sqlite import SqliteStore
+from tests.untraced import untraced
 
 KILLER = """
 import os, signal, sys, time
 from pathlib import Path
 from random import Random
 from agentopt.store.sqlite import SqliteStore
-from tests.untraced import untraced
 
 folder, rng = Path(sys.argv[1]), Random(1)
 SqliteStore.create(folder).close()

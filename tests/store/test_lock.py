@@ -10,8 +10,9 @@ import pytest
 
 from agentopt.core.errors import StoreError
 from agentopt.store import lock
-from agentopt.store.lock import RunLock, holder
+from agentopt.store.lock import RunLock
 from agentopt.store.sqlite import SqliteStore
+from tests.untraced import untraced
 
 HOLD = """
 import sys
@@ -27,8 +28,7 @@ FORK = """
 import os, sys, time
 from pathlib import Path
 from agentopt.store import lock
-from agentopt.store.lock import RunLock, holder
-from tests.untraced import untraced
+from agentopt.store.lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
@@ -107,15 +107,3 @@ def test_leaving_a_lock_to_the_end_of_the_process(tmp_path: Path) -> None:
     with start(script, tmp_path / "lock") as process:
         assert int(process.stdout.readline()) > 0
         process.stdin.close()
-
-
-def test_holder_tells_who_works_on_a_run(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    assert holder(path) is None, "there is no lock file"
-    held = RunLock(path)
-    assert holder(path) == str(os.getpid())
-    held.release()
-    assert holder(path) is None
-    path.write_text("123\n")
-    assert holder(path) is None, "what a killed process wrote holds nothing"
-    RunLock(path).release()
