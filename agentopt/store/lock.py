@@ -26,9 +26,9 @@ class RunLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            number = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
             os.close(fd)
-            who = "this process" if holder == str(os.getpid()) else f"process {holder or 'unknown'}"
+            who = "this process" if number == str(os.getpid()) else f"process {number or 'unknown'}"
             raise StoreError(f"run {path.parent} is being worked on by {who}; wait until it ends, or stop it") from error
         self._fd = fd
         os.ftruncate(fd, 0)

@@ -16,6 +16,7 @@ from agentopt.core.errors import ConfigError
 from agentopt.core.protocols import ArchiveContext
 from agentopt.core.task import Objective
 from agentopt.testing import make_entry
+from tests.untraced import untraced
 
 COARSE = st.integers(-3, 3).map(float)
 FINE = st.floats(-10, 10).map(lambda x: round(x, 3))
@@ -326,13 +327,13 @@ archive = Pareto(ArchiveContext(tuple(Objective(f"o{i}", "min") for i in range(c
 for i in range(1000):
     archive.add(entry(str(i), 1.0))
 medians = []
-for turn in range(3):
+for turn in range(6):
     taken = []
     for i in range(60):
         new = entry(f"{turn}:{i}", 1.0 if i % 2 else 0.9)
-        begin = time.perf_counter()
+        begin = time.thread_time()
         archive.add(new)
-        taken.append(time.perf_counter() - begin)
+        taken.append(time.thread_time() - begin)
     medians.append(median(taken))
 print(len(archive.front()), min(medians))
 """
@@ -340,8 +341,8 @@ print(len(archive.front()), min(medians))
 
 @pytest.mark.parametrize(("count", "limit"), [(1, 20e-6), (2, 1e-3), (3, 1e-3)])
 def test_add_stays_cheap(count, limit):
-    """The best of three medians, so that a busy machine does not fail it; in its own process, so that nothing traces it."""
-    done = subprocess.run([sys.executable, "-c", SPEED, str(count)], capture_output=True, text=True, check=True)
+    """CPU time and the best of six medians, so that a busy machine does not fail it; in its own process, so that nothing traces it."""
+    done = subprocess.run([sys.executable, "-c", SPEED, str(count)], capture_output=True, text=True, check=True, env=untraced())
     size, seconds = done.stdout.split()
     assert int(size) >= (1000 if count > 1 else 1)
     assert float(seconds) <= limit

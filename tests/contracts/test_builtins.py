@@ -53,13 +53,16 @@ for _modules, _contract in ROOMS.values():
 
 
 @pytest.mark.parametrize("module", [module for modules, _ in ROOMS.values() for module in modules.values()], ids=lambda m: m.__name__)
-def test_a_file_has_one_public_name(module: Any) -> None:
-    assert len(module.__all__) == 1
-    assert callable(factory(module))
+def test_a_file_holds_one_part(module: Any) -> None:
+    """The first public name is the part itself, what else a file shows are the part's options."""
+    part, *others = module.__all__
+    assert callable(getattr(module, part))
+    assert all(name == f"{part}Options" for name in others)
 
 
-def test_the_archive_room_is_not_empty() -> None:
-    assert ROOMS["archives"][0]
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_is_empty(room: str) -> None:
+    assert ROOMS[room][0]
 
 
 class TestSqliteStore(StoreContract):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from agentopt.store.sqlite import SqliteStore
+from tests.untraced import untraced
 
 KILLER = """
 import os, signal, sys, time
@@ -50,7 +51,9 @@ print(len(events))
 
 
 def test_acknowledged_events_survive_kill(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLER, str(tmp_path / "run")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(tmp_path / "run")], capture_output=True, text=True, check=False, env=untraced()
+    )
     assert done.returncode == 0, done.stderr
     with SqliteStore.open(tmp_path / "run") as store:
         assert store.verify() == store.last_seq == int(done.stdout)

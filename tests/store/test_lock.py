@@ -12,6 +12,7 @@ from agentopt.core.errors import StoreError
 from agentopt.store import lock
 from agentopt.store.lock import RunLock
 from agentopt.store.sqlite import SqliteStore
+from tests.untraced import untraced
 
 HOLD = """
 import sys
@@ -31,38 +32,40 @@ from agentopt.store.lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
+    print(os.getpid(), flush=True)
     sys.stdin.read()
     os._exit(0)
-print(child, flush=True)
 os.kill(os.getpid(), 9)
 """
 
 
 def start(script: str, path: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=untraced()
+    )
 
 
 def test_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with start(HOLD, run) as holder:
-        assert holder.stdout.readline() == "held\n"
+    with start(HOLD, run) as process:
+        assert process.stdout.readline() == "held\n"
         for act in (SqliteStore.open, SqliteStore.create):
-            with pytest.raises(StoreError, match=rf"run .*run is being worked on by process {holder.pid}; wait until it ends"):
+            with pytest.raises(StoreError, match=rf"run .*run is being worked on by process {process.pid}; wait until it ends"):
                 act(run)
         with SqliteStore.open(run, read_only=True) as reader:
             assert len(list(reader.read())) == 1
-        os.kill(holder.pid, signal.SIGKILL)
-        holder.wait()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     with SqliteStore.open(run) as store:
         assert store.append("note", {}).seq == 2
 
 
 def test_a_forked_child_does_not_keep_the_run_locked(tmp_path: Path) -> None:
-    with start(FORK, tmp_path / "lock") as holder:
-        assert int(holder.stdout.readline()) > 0
-        holder.wait()
+    with start(FORK, tmp_path / "lock") as process:
+        assert int(process.stdout.readline()) > 0
+        process.wait()
         RunLock(tmp_path / "lock").release()
-        holder.stdin.close()
+        process.stdin.close()
 
 
 def test_twice_in_one_process(tmp_path: Path) -> None:
@@ -101,6 +104,6 @@ def test_what_a_forked_child_does_with_the_lock(tmp_path: Path) -> None:
 def test_leaving_a_lock_to_the_end_of_the_process(tmp_path: Path) -> None:
     """The hook that runs in a forked child copes with locks that are released already."""
     script = FORK.replace("lock = RunLock(Path(sys.argv[1]))", "lock = RunLock(Path(sys.argv[1])); lock.release()")
-    with start(script, tmp_path / "lock") as holder:
-        assert int(holder.stdout.readline()) > 0
-        holder.stdin.close()
+    with start(script, tmp_path / "lock") as process:
+        assert int(process.stdout.readline()) > 0
+        process.stdin.close()
