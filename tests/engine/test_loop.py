@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from agentopt import Case, Exhausted, Proposal, Refused, RunFailed, Wait
+from agentopt import Admission, Case, Exhausted, Objective, Proposal, Refused, RunFailed, Wait
 from agentopt.core.errors import ConfigError, SeedFailed
 from agentopt.core.evaluation import Failure
 from agentopt.core.fold import fold
 from agentopt.engine.plan import Plan
-from tests.engine.world import Climber, Kill, ListStore, World, make_task, parabola
+from tests.engine.world import Climber, Forgetful, Kill, ListStore, World, make_task, parabola
 
 
 async def test_finds_the_top_and_says_why_it_ended():
@@ -37,18 +37,18 @@ async def test_log_tells_the_journey_in_order():
     assert kinds[-1] == "stopped"
 
 
-@pytest.mark.parametrize("repeats", [1, 2])
-async def test_kill_anywhere_and_resume_gives_the_identical_log(repeats: int):
-    whole = World(make_task(repeats=repeats), budget={"evals": 9})
+@pytest.mark.parametrize(("repeats", "optimizer"), [(1, Climber), (2, Climber), (1, Forgetful)])
+async def test_kill_anywhere_and_resume_gives_the_identical_log(repeats: int, optimizer: type[Climber]):
+    whole = World(make_task(repeats=repeats), budget={"evals": 9}, optimizer=optimizer())
     await whole.run()
     length = len(whole.store.events)
     for cut in range(1, length):
-        dead = World(make_task(repeats=repeats), budget={"evals": 9}, store=ListStore(die_after=cut))
+        dead = World(make_task(repeats=repeats), budget={"evals": 9}, store=ListStore(die_after=cut), optimizer=optimizer())
         with pytest.raises(Kill):
             await dead.run()
         assert len(dead.store.events) == cut
         dead.store.die_after, before = None, dead.store.last_words
-        again = World(make_task(repeats=repeats), budget={"evals": 9}, store=dead.store)
+        again = World(make_task(repeats=repeats), budget={"evals": 9}, store=dead.store, optimizer=optimizer())
         await again.run()
         assert again.log == whole.log, f"cut after event {cut}"
         assert again.optimizer.seen == whole.optimizer.seen
@@ -226,6 +226,24 @@ async def test_wait_exhausted_and_refused():
     assert (state.evals, state.why) == (3, "end")
 
 
+async def test_a_wait_that_was_overtaken_by_a_result_is_asked_again_at_once():
+    class Late(Climber):
+        waited = 0
+
+        async def propose(self, view: Any, n: int, rng: Random) -> Any:
+            if view.pending and self.waited < 2:
+                self.waited += 1
+                await asyncio.sleep(0.05)
+                return Wait()
+            return [Proposal({"x": len(self.seen) + 10 * self.waited})]
+
+    world = World(budget={"evals": 6}, optimizer=Late(), capacity=2, plan=Plan(deterministic=False), delay=lambda v, c: 0.005)
+    state = await world.run()
+    assert (state.status, state.evals) == ("budget", 6)
+    asked = [event.data["index"] for event in world.store.events if event.kind == "asked"]
+    assert len(asked) == len(set(asked)) + 2, "the asks that waited were asked again with their own index"
+
+
 async def test_several_proposals_in_one_answer():
     class Batch(Climber):
         async def propose(self, view: Any, n: int, rng: Random) -> Any:
@@ -234,6 +252,94 @@ async def test_several_proposals_in_one_answer():
     world = World(budget={"evals": 11}, optimizer=Batch(), capacity=4, plan=Plan(deterministic=False))
     state = await world.run()
     assert state.evals == 11
+
+
+async def test_proposals_beyond_the_budget_are_not_taken():
+    class Greedy(Climber):
+        async def propose(self, view: Any, n: int, rng: Random) -> Any:
+            return [Proposal({"x": 100 * len(self.seen) + k + 1}) for k in range(10)]
+
+    world = World(budget={"evals": 5}, optimizer=Greedy())
+    state = await world.run()
+    assert state.evals == 5
+
+
+async def test_interrupt_before_the_seed_is_scored_and_during_the_test():
+    world = World(on_event=lambda event, state: world.loop.interrupt() if event.kind == "proposed" else None)
+    state = await world.run()
+    assert (state.status, state.told) == ("interrupted", 0)
+    again = World(store=world.store, on_event=lambda event, state: stop_in_test(event))
+
+    def stop_in_test(event: Any) -> None:
+        if event.kind == "rollout" and event.data["split"] == "test":
+            again.loop.interrupt()
+
+    assert (await again.run()).status == "interrupted"
+    last = World(store=again.store)
+    state = await last.run()
+    assert (state.status, set(state.test)) == ("budget", {state.seed_id, state.best_id})
+    whole = World()
+    await whole.run()
+    assert last.log == whole.log
+
+
+async def test_a_failing_test_case_is_said_and_ends_that_test():
+    def judge(values: Any, case: str, repeat: int) -> Any:
+        return Failure("crash", "boom") if values["x"] and case == "t" else parabola(values, case, repeat)
+
+    state = await World(judge=judge).run()
+    assert state.test[state.best_id]["failure"]["kind"] == "crash"
+    assert state.test[state.best_id]["splits"] == {}
+    assert state.summary()["best"]["test"] is None
+
+
+async def test_on_case_failure_worst_counts_a_failed_case_as_the_floor():
+    objectives = [Objective("score", "max", floor=-100.0)]
+
+    def judge(values: Any, case: str, repeat: int) -> Any:
+        if values["x"] and case == "a":
+            return Failure("crash", "boom")
+        return parabola(values, case, repeat)
+
+    world = World(make_task(objectives=objectives, on_case_failure="worst"), judge=judge, budget={"evals": 4})
+    state = await world.run()
+    assert not state.failures
+    children = [event.data for event in world.store.events if event.kind == "evaluated"][1:4]
+    assert all(-70 < child["splits"]["train"]["scores"]["score"] < -50 for child in children)
+    world = World(make_task(objectives=objectives, on_case_failure="worst"), judge=lambda v, c, r: Failure("crash", "all") if v["x"] else 1.0)
+    assert (await world.run()).failures["crash"] == 11
+
+
+@pytest.mark.parametrize("broken", [lambda cases: {"score": float("nan")}, lambda cases: {}, lambda cases: 1 / 0])
+async def test_a_broken_aggregate_is_the_tasks_fault_and_said(broken: Any):
+    with pytest.raises(SeedFailed, match="the task's aggregate function failed"):
+        await World(make_task(aggregate=broken)).run()
+
+
+async def test_the_tasks_own_aggregate_decides():
+    world = World(make_task(aggregate=lambda cases: {"score": min(case["score"] for case in cases)}), budget={"evals": 3})
+    state = await world.run()
+    assert state.seed is not None
+    assert state.seed.scores == {"score": -20.0}
+
+
+async def test_an_archive_that_takes_nothing_is_said():
+    world = World()
+    world.archive.add = lambda entry: Admission("infeasible")  # type: ignore[method-assign]
+    with pytest.raises(SeedFailed, match="its scores are incomplete"):
+        await world.run()
+
+
+async def test_a_candidate_that_is_not_in_the_log_cannot_be_tested():
+    world = World(budget={"evals": 2})
+    read = world.store.read
+
+    def lossy(after: int = 0, subject: str | None = None) -> Any:
+        return iter(()) if subject else read(after, subject)
+
+    world.store.read = lossy  # type: ignore[method-assign]
+    with pytest.raises(RunFailed, match="is not in the log"):
+        await world.run()
 
 
 async def test_interrupt_keeps_the_best_and_resumes_to_the_same_end():
@@ -307,11 +413,12 @@ async def test_view_reads_any_candidate_from_the_log():
 
     class Looking(Climber):
         async def propose(self, view: Any, n: int, rng: Random) -> Any:
-            looked.append((view.entry(self.seen[0][0]), view.entry("nobody"), view.pending, dict(view.budget_left), view.task.name))
+            looked.append((view.entry(self.seen[0][0]), view.entry("nobody"), view.pending, dict(view.budget_left), view.front()))
+            assert view.task.name == "toy"
             return await super().propose(view, n, rng)
 
     await World(budget={"evals": 5, "seconds": 60}, optimizer=Looking()).run()
-    entry, nobody, pending, left, name = looked[-1]
+    entry, nobody, pending, left, front = looked[-1]
     assert entry.candidate.values == {"x": 0}
     assert entry.scores == {"score": -19.5}
     assert len(entry.evaluation.rollouts) == 3
@@ -319,4 +426,4 @@ async def test_view_reads_any_candidate_from_the_log():
     assert pending == []
     assert left["evals"] == 0
     assert 50 < left["seconds"] < 60
-    assert name == "toy"
+    assert len(front) == 1

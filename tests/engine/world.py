@@ -150,6 +150,13 @@ class Climber:
         self.seen.append((entry.id, admission.status))
 
 
+class Forgetful(Climber):
+    """Often proposes what it has proposed before."""
+
+    async def propose(self, view: Any, n: int, rng: Random) -> Any:
+        return [Proposal({"x": rng.randrange(12)}, (view.sample(1, rng)[0].id,), "forgetful", "step")]
+
+
 def make_task(**changes: Any) -> Task:
     cases = {"train": [Case("a", 1), Case("b", 2)], "validation": [Case("v", 3)], "test": [Case("t", 4), Case("u", 5)]}
     parts: dict[str, Any] = {"parameters": {"x": Parameter("x", "value", 0)}, "objectives": [Objective("score", "max")], "cases": cases}
