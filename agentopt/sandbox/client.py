@@ -72,10 +72,13 @@ class Zygote:
         for _ in range(2):
             async with self._lock:
                 door = await self._running()
+                process = self._process
             box = await self._request(door, spec)
             if box is not None:
                 return box
-            await self.close()
+            async with self._lock:
+                if self._process is process:  # else another session has replaced it already
+                    await self.close()
         raise InfrastructureError("the process that opens boxes died twice in a row")
 
     async def _request(self, door: socket.socket, spec: bytes) -> Box | None:

@@ -45,7 +45,6 @@ class Scorer:
         Raises TaskError when the task's score cannot be loaded, InfrastructureError when the process dies twice.
         """
         request = wire.pack({"case": case_id, "measured": [measured.wall, measured.cpu, measured.peak_bytes]}, data)
-        done = False
         try:
             for _ in range(2):
                 reader, writer = await self._running()
@@ -53,15 +52,15 @@ class Scorer:
                 async with asyncio.timeout(self._seconds):
                     frame = await wire.read_frame(reader)
                 if frame is not None:
-                    done = True
                     return Verdict.from_json(frame[0])
                 await self.close()
         except TimeoutError:
+            await self.close()
             message = f"score took longer than {self._seconds:g} s (limits.score_seconds)"
             return Verdict(failure=Failure("wrong", message, scorer_error=True))
-        finally:
-            if not done:  # a reply may still come: it belongs to nobody
-                await self.close()
+        except BaseException:
+            await self.close()  # a reply may still come: it belongs to nobody
+            raise
         raise InfrastructureError("the scorer process died twice in a row")
 
     async def _running(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from agentopt.core.errors import TaskError
-from agentopt.core.task import Limits
+from agentopt.core.task import Case, Limits
 from agentopt.executors.boxed import Boxed
 from agentopt.executors.worker import Worker
 from agentopt.sandbox import client
@@ -179,3 +179,25 @@ async def test_an_executor_that_was_never_used_starts_nothing():
     executor = Boxed(context(make_task()))
     assert psutil.Process().children() == []
     await executor.close()
+
+
+async def test_a_scorer_that_is_killed_while_it_judges_twice_is_infrastructure():
+    task = make_task()
+
+    @task.score
+    def score(case, output, measured):
+        __import__("os").kill(__import__("os").getpid(), 9)
+
+    async with opened(Boxed, task) as executor:
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert (failure.kind, failure.message) == ("infrastructure", "the scorer process died twice in a row")
+
+
+async def test_large_arrays_cross_both_ways():
+    import numpy as np
+
+    array = np.arange(1 << 20, dtype=float)
+    task = make_task(cases={"train": [Case("a", {"x": array})]}, limits=Limits(output_mb=10), imports=("numpy",))
+    task.score(lambda case, output, measured: float((output == case.input["x"] * 2).all()))
+    async with opened(Boxed, task) as executor:
+        assert (await once(executor, task, DOUBLE, "a")).scores == {"right": 1.0}
