@@ -10,10 +10,12 @@ import json
 import math
 import re
 import struct
-from asyncio import IncompleteReadError, StreamReader
 from collections.abc import Callable, Mapping
 from socket import socket
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader  # boxes need no event loop: each module they carry makes them slower to fork
 
 __all__ = [
     "CONTROL_CAP",
@@ -115,7 +117,7 @@ async def read_frame(reader: StreamReader) -> tuple[dict[str, Any], bytes] | Non
         control_length, body_length = parse_header(await reader.readexactly(HEADER.size))
         control = parse_control(await reader.readexactly(control_length))
         return control, await reader.readexactly(body_length) if body_length else b""
-    except (IncompleteReadError, ConnectionError):
+    except (EOFError, ConnectionError):
         return None
 
 

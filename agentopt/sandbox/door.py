@@ -21,7 +21,7 @@ __all__ = ["Abandoned", "Door", "Ended", "Measure", "Reply"]
 
 _PRINTED_KEPT = 64 << 10
 _REPLY_CONTROL_CAP = 64 << 10
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _LOOK_UP = 0.25
 _STATUSES = frozenset({"ok", "syntax", "build", "crash", "memory", "wrong", "oversize"})
 

@@ -223,9 +223,8 @@ async def test_many_sessions_at_once(executor_class):
         assert [rollout.scores["right"] for rollout in rollouts] == [float(n == 2) for n in range(8)]
 
 
+@pytest.mark.parametrize("executor_class", [Worker, Boxed])
 async def test_limits_of_files_do_not_matter_to_an_honest_candidate(executor_class):
     task = make_task("def f(x):\n    open('note.txt', 'w').write('a' * 1000)\n    return x * 2\n", limits=Limits(file_mb=1))
-    if executor_class is Inline:
-        pytest.skip("an inline candidate has the user's working directory")
     async with opened(executor_class, task) as executor:
         assert (await once(executor, task, task.seed_values["f"])).scores == {"right": 1.0}
