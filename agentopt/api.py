@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -162,12 +161,14 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
     job.check_budget()
     place = _Place.choose(task, options.get("out", ""))
     store: Store = SqliteStore.create(place.folder) if place.folder else MemoryStore()
+    writer = _SummaryWriter(place.folder, store, options.get("on_event"))
     try:
         source = None if isinstance(spec, Task) else str(spec)
         store.append("run_started", job.describe(str(place.folder or task.name), source))
-        return await _drive(job, store, place.folder, options.get("on_event"), interruptible, started)
+        return await _drive(job, store, writer, interruptible, started)
     except UserError:
-        place.clear()
+        if not writer.begun:
+            place.clear()
         raise
     finally:
         store.close()
@@ -192,7 +193,7 @@ async def _resume(
             return read_result(state, store, folder)
         job = _job_of(state, folder, task, optimizer)
         store.append("resumed", {"budget": _more_budget(state, more)})
-        return await _drive(job, store, folder, on_event, interruptible, started)
+        return await _drive(job, store, _SummaryWriter(folder, store, on_event), interruptible, started)
     finally:
         store.close()
 
@@ -309,39 +310,45 @@ class _Place:
 # --- driving -----------------------------------------------------------------------------------------------------
 
 
-async def _drive(
-    job: assembly.Job, store: Store, folder: Path | None, on_event: Observer | None, interruptible: Interruptible, started: float
-) -> Result:
-    writer = _SummaryWriter(folder, store, job, on_event)
+async def _drive(job: assembly.Job, store: Store, writer: _SummaryWriter, interruptible: Interruptible, started: float) -> Result:
     run = Run(job.parts(store), job.plan, writer, started)
+    run.restore()
+    loop = Loop(run)
+    interruptible(loop)
     try:
-        run.restore()
-        loop = Loop(run)
-        interruptible(loop)
         state = await loop.drive(job.task.seed_values)
-    finally:
-        if sys.exc_info()[0] is None or not issubclass(sys.exc_info()[0] or Exception, UserError):
-            writer.write(run.state)
-    return read_result(state, store, folder)
+    except UserError:
+        raise
+    except BaseException:
+        writer.write(run.state)
+        raise
+    writer.write(state)
+    for _ in store.read():
+        pass  # a log that something else wrote into is not handed over in silence: reading checks the chain
+    return read_result(state, store, writer.folder)
 
 
 class _SummaryWriter:
     """Keeps summary.json and best/ up to date, at most once a second while the run goes on."""
 
-    def __init__(self, folder: Path | None, store: Store, job: assembly.Job, on_event: Observer | None) -> None:
-        self._folder, self._store, self._job, self._on_event = folder, store, job, on_event
+    def __init__(self, folder: Path | None, store: Store, on_event: Observer | None) -> None:
+        self.folder = folder
+        self.begun = False
+        """Whether the seed is scored: from here on there is something to lose."""
+        self._store, self._on_event = store, on_event
         self._written = 0.0
         self._best = ""
 
     def __call__(self, event: Event, state: RunState) -> None:
+        self.begun = self.begun or bool(state.front)
         if self._on_event:
             self._on_event(event, state)
         if state.best_id != self._best and time.monotonic() - self._written > 1.0:
             self.write(state)
 
     def write(self, state: RunState) -> None:
-        if self._folder:
-            _write_summary(self._folder, state, self._store)
+        if self.folder:
+            _write_summary(self.folder, state, self._store)
         self._written, self._best = time.monotonic(), state.best_id
 
 

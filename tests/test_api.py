@@ -259,6 +259,24 @@ def test_a_read_only_place_and_a_place_that_is_taken(in_tmp: Path):
         number("file/run")
 
 
+def test_a_disk_that_fills_up_in_the_middle_loses_nothing(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
+    append = SqliteStore.append
+
+    def full(self: SqliteStore, kind: str, data: Any) -> Any:
+        if self.last_seq > 40:
+            raise StoreError("run run: the disk is full; make room and resume it")
+        return append(self, kind, data)
+
+    monkeypatch.setattr(SqliteStore, "append", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        number("run")
+    monkeypatch.undo()
+    monkeypatch.chdir(in_tmp)
+    assert ao.load_run("run").status == "running"
+    assert ao.resume("run", task=number_task()).evaluations == 30
+    assert log(in_tmp / "run") == log(number("whole").run)
+
+
 def test_foreign_folders_are_refused(in_tmp: Path):
     (in_tmp / "foreign").mkdir()
     (in_tmp / "foreign" / "run.db").write_bytes(b"not a database at all, just text" * 100)
