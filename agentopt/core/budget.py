@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from agentopt.core.errors import ConfigError
 
@@ -29,15 +30,20 @@ def parse_budget(text: str, where: str = "budget") -> dict[str, float]:
         amount *= _SECONDS.get(unit, 1.0)
         if name in budget:
             raise ConfigError(f"{where}: {text!r} names {name} twice; give each unit once")
-        if amount <= 0 or (name != "seconds" and amount != int(amount)):
-            raise ConfigError(f"{where}: {part.strip()!r} must be above 0{'' if name == 'seconds' else ' and whole'}")
+        if not 0 < amount < math.inf or (name != "seconds" and amount != int(amount)):
+            raise ConfigError(f"{where}: {part.strip()!r} must be above 0 and finite{'' if name == 'seconds' else ', and whole'}")
         budget[name] = amount
     return budget
 
 
 def format_budget(budget: Mapping[str, float]) -> str:
     """The inverse of ``parse_budget``."""
-    return ",".join(f"{amount:g}s" if unit == "seconds" else f"{amount:.0f}{unit}" for unit, amount in budget.items())
+    return ",".join(f"{_positional(amount)}s" if unit == "seconds" else f"{amount:.0f}{unit}" for unit, amount in budget.items())
+
+
+def _positional(amount: float) -> str:
+    """All digits and no exponent, which ``parse_budget`` would not take."""
+    return format(Decimal(repr(float(amount))).normalize(), "f")
 
 
 def add_budgets(limits: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:

@@ -30,7 +30,7 @@ PAID_KINDS = frozenset({"run_started", "resumed", "llm_request", "llm_reply", "s
 """Events on the disk before the next step: losing one in a power cut would cost money or the run's identity."""
 GENESIS = b"agentopt"
 _VOLATILE: Mapping[str, tuple[str, ...]] = {
-    "run_started": ("run", "host", "version", "folder", "python"),
+    "run_started": ("run", "host", "version", "source", "python"),
     "rollout": ("measured",),
     "stopped": ("spent", "why"),
 }

@@ -21,7 +21,7 @@ def read_options(schema: type[_Options], given: Mapping[str, Any], where: str) -
         if key not in defaults:
             known = ", ".join(sorted(defaults)) or "none"
             raise ConfigError(f"{where}.{key} is unknown; the options are: {known}")
-        values[key] = _typed(value, cast(type, type(defaults[key])), f"{where}.{key}")
+        values[key] = _typed(value, defaults[key].__class__, f"{where}.{key}")
     return schema(**values)
 
 

@@ -164,7 +164,7 @@ class Score:
     feedback: str = ""
     measures: Mapping[str, float] = field(default_factory=dict[str, float])
 
-    def __init__(self, *, feedback: str = "", measures: Mapping[str, float] | None = None, **scores: float) -> None:
+    def __init__(self, /, *, feedback: str = "", measures: Mapping[str, float] | None = None, **scores: float) -> None:
         object.__setattr__(self, "scores", dict(scores))
         object.__setattr__(self, "feedback", feedback)
         object.__setattr__(self, "measures", dict(measures or {}))
@@ -203,6 +203,8 @@ class Task:
     """The budget when nobody names one."""
     folder: Path | None = None
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
+    files: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Per parameter that was read from a file beside the task: that file, relative to ``folder``. Filled by ``loading``."""
 
     def run(self, function: _Function) -> _Function:
         """Register ``run(program, input[, ctx]) -> output``; it works inside the box, beside the candidate."""

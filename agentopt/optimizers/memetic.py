@@ -15,7 +15,7 @@ from agentopt.core.options import read_options
 from agentopt.core.protocols import Answer, Exhausted, Optimizer, OptimizerContext, View, Wait
 from agentopt.core.selection import rank_key
 
-__all__ = ["Memetic", "MemeticOptions"]
+__all__ = ["Memetic"]
 
 _NAME = "memetic"
 _CHILDREN = ("mutate", "tune")

@@ -18,7 +18,7 @@ from agentopt.edits.crossover import crossover
 from agentopt.edits.fields import find_fields, perturb_field, replace_fields
 from agentopt.edits.mutations import OPERATORS, mutate
 
-__all__ = ["Mutate", "MutateOptions"]
+__all__ = ["Mutate"]
 
 _NAME = "mutate"
 

@@ -17,7 +17,7 @@ from agentopt.core.selection import rank_key
 from agentopt.core.task import Values
 from agentopt.edits.tunable import Tunable
 
-__all__ = ["Tune", "TuneOptions"]
+__all__ = ["Tune"]
 
 _NAME = "tune"
 _BARREN = 3

@@ -1,0 +1,358 @@
+"""evolve, aevolve, resume and load_run: the only place where concrete parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypedDict, Unpack, cast
+
+from agentopt import assembly, loading, settings
+from agentopt.core.budget import add_budgets, parse_budget
+from agentopt.core.errors import ConfigError, StoreError, UserError
+from agentopt.core.events import Event
+from agentopt.core.fold import RunState, fold
+from agentopt.core.protocols import Optimizer, OptimizerContext, Store
+from agentopt.core.task import Task
+from agentopt.engine.loop import Loop
+from agentopt.engine.plan import Observer
+from agentopt.engine.run import Run
+from agentopt.results import Result, read_result
+from agentopt.store import layout
+from agentopt.store.find import find_run
+from agentopt.store.memory import MemoryStore
+from agentopt.store.sqlite import SqliteStore
+
+__all__ = ["EvolveOptions", "aevolve", "evolve", "load_run", "resume"]
+
+OptimizerSpec = str | Mapping[str, Any] | Optimizer | Callable[[OptimizerContext], Optimizer]
+
+
+class EvolveOptions(TypedDict, total=False):
+    """What ``evolve`` takes beside the task; the names and values of ``settings.RunConfig``, and where to write."""
+
+    budget: str
+    optimizer: OptimizerSpec
+    archive: str | Mapping[str, Any]
+    executor: str
+    workers: int
+    rng_seed: int
+    deterministic: bool
+    look_ahead: int
+    target: float
+    patience: int
+    select: str
+    repeats: int
+    limits: Mapping[str, float]
+    out: str | Path | None
+    """The run folder to make; default ``runs/<task>-<time>``. None keeps the run in memory."""
+    config: str | Path
+    """A TOML file with settings; the keywords here win over it."""
+    set: Sequence[str]
+    """``key=value`` assignments; they win over ``config``."""
+    from_: str | Path
+    """A run folder whose best, or a file whose text, is taken as the seed."""
+    on_event: Observer
+    """Called after every event with the event and the folded state."""
+
+
+def evolve(task: Task | str | Path, **options: Unpack[EvolveOptions]) -> Result:
+    """Search for better candidates of ``task`` until the budget is spent.
+
+    Ctrl-C ends the run cleanly. Raises UserError for bad input (nothing is left on disk then) and RunFailed when the run
+    cannot go on. Inside a running event loop use ``aevolve``.
+    """
+    return _run_sync(lambda interruptible: _evolve(task, options, interruptible), "aevolve")
+
+
+async def aevolve(task: Task | str | Path, **options: Unpack[EvolveOptions]) -> Result:
+    """``evolve`` for callers that already run an event loop; cancel it to stop, the run can be resumed."""
+    return await _evolve(task, options, lambda loop: None)
+
+
+def resume(
+    run: str | Path,
+    *,
+    budget: str | None = None,
+    task: Task | None = None,
+    optimizer: OptimizerSpec | None = None,
+    on_event: Observer | None = None,
+) -> Result:
+    """Go on with a run that was killed, interrupted or, with more ``budget``, finished.
+
+    ``task`` and ``optimizer`` are needed only for runs that were started with objects instead of names. A finished run without
+    more budget is returned as it is. Raises StoreError for a folder that cannot be used.
+    """
+    return _run_sync(
+        lambda interruptible: _resume(Path(run), budget, task, optimizer, on_event, interruptible), "an event loop's thread pool"
+    )
+
+
+def load_run(run: str | Path) -> Result:
+    """A run folder as plain objects, finished or not; only reads. Raises StoreError."""
+    folder = find_run(Path(run))
+    store = SqliteStore.open(folder, read_only=True)
+    try:
+        return read_result(fold(store.read()), store, folder)
+    finally:
+        store.close()
+
+
+# --- starting ----------------------------------------------------------------------------------------------------
+
+
+Interruptible = Callable[[Loop], None]
+
+
+def _run_sync(work: Callable[[Interruptible], Awaitable[Result]], instead: str) -> Result:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RuntimeError(f"an event loop is running already; use {instead}")
+
+    async def main() -> Result:
+        with _signals_stop() as interruptible:
+            return await work(interruptible)
+
+    return asyncio.run(main())
+
+
+@contextmanager
+def _signals_stop() -> Generator[Interruptible]:
+    """The first SIGINT or SIGTERM asks the loop to stop; a second one is not caught any more."""
+    running = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    stop: list[Loop] = []
+
+    def handle() -> None:
+        for number in numbers:
+            running.remove_signal_handler(number)
+        for loop in stop:
+            loop.interrupt()
+
+    def interruptible(loop: Loop) -> None:
+        stop.append(loop)
+        for number in numbers:
+            running.add_signal_handler(number, handle)
+
+    try:
+        yield interruptible
+    finally:
+        for number in numbers:
+            running.remove_signal_handler(number)
+
+
+async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible: Interruptible) -> Result:
+    started = time.monotonic()
+    task = loading.load_task(spec) if isinstance(spec, str | Path) else loading.complete(spec)
+    config, optimizer = _configure(task, options)
+    task = assembly.adjust(task, config)
+    if source := options.get("from_"):
+        task = _seed_from(task, Path(source))
+    job = assembly.Job.of(task, config, optimizer)
+    job.check_budget()
+    place = _Place.choose(task, options.get("out", ""))
+    store: Store = SqliteStore.create(place.folder) if place.folder else MemoryStore()
+    writer = _SummaryWriter(place.folder, store, options.get("on_event"))
+    try:
+        source = None if isinstance(spec, Task) else str(spec)
+        store.append("run_started", job.describe(str(place.folder or task.name), source))
+        return await _drive(job, store, writer, interruptible, started)
+    except UserError:
+        if not writer.begun:
+            place.clear()
+        raise
+    finally:
+        store.close()
+
+
+async def _resume(
+    run: Path,
+    budget: str | None,
+    task: Task | None,
+    optimizer: OptimizerSpec | None,
+    on_event: Observer | None,
+    interruptible: Interruptible,
+) -> Result:
+    started = time.monotonic()
+    folder = find_run(run)
+    store = SqliteStore.open(folder)
+    try:
+        state = fold(store.read())
+        more = parse_budget(budget, "--budget") if budget else {}
+        if state.finished and not more:
+            _write_summary(folder, state, store)
+            return read_result(state, store, folder)
+        job = _job_of(state, folder, task, optimizer)
+        store.append("resumed", {"budget": _more_budget(state, more)})
+        return await _drive(job, store, _SummaryWriter(folder, store, on_event), interruptible, started)
+    finally:
+        store.close()
+
+
+def _job_of(state: RunState, folder: Path, task: Task | None, optimizer: OptimizerSpec | None) -> assembly.Job:
+    """The parts a logged run was made of. Raises StoreError when they are not the same any more."""
+    if not state.info:
+        raise StoreError(f"{folder}: the run ended before it began; start it again with agentopt evolve")
+    source = state.info.get("source")
+    if task is None and source is None:
+        raise StoreError(f"{folder}: the run was started with a Task object; give it again: agentopt.resume(run, task=task)")
+    config = settings.validate(state.info["config"], f"{folder}: config")
+    loaded = loading.complete(task) if task else loading.load_task(str(source))
+    loaded = assembly.adjust(loaded, config)
+    loaded.parameters = {
+        name: replace(parameter, initial=state.info["seed_values"][name])
+        for name, parameter in loaded.resolved.items()
+        if name in state.info["seed_values"]
+    }
+    if config.optimizer.name.startswith("object ") and optimizer is None:
+        raise StoreError(
+            f"{folder}: the run used the optimizer {config.optimizer.name}; give it again: agentopt.resume(run, optimizer=...)"
+        )
+    job = assembly.Job.of(loaded, config, None if optimizer is None or isinstance(optimizer, str | Mapping) else optimizer)
+    if job.fingerprint != state.info["fingerprint"]:
+        raise StoreError(
+            f"{folder}: the task changed since the run began, so scores would not compare; "
+            f"restore {source or 'it'} or start a new run with --from {folder}"
+        )
+    return job
+
+
+def _more_budget(state: RunState, more: Mapping[str, float]) -> dict[str, float]:
+    """``more`` on top of the limits; a spent limit in a unit that ``more`` does not name is lifted."""
+    kept = {
+        unit: limit for unit, limit in state.limits.items() if not more or unit in more or not (state.finished and _is_spent(state, unit))
+    }
+    return add_budgets(kept, more) | {unit: state.spent.get(unit, 0.0) + amount for unit, amount in more.items() if unit not in kept}
+
+
+def _is_spent(state: RunState, unit: str) -> bool:
+    return unit == "seconds" or state.spent.get(unit, 0.0) >= state.limits[unit]
+
+
+def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, Any]:
+    """The validated settings, and the optimizer if it was given as an object."""
+    own = {"budget": task.budget} if task.budget else {}
+    file = settings.read_toml(Path(options["config"])) if "config" in options else {}
+    settings.validate(file, str(options.get("config")))
+    assigned = settings.parse_assignments(options.get("set", ()))
+    settings.validate(assigned, "--set")
+    outside = ("out", "config", "set", "from_", "on_event")
+    flags = {key: value for key, value in cast("dict[str, Any]", options).items() if key not in outside and value is not None}
+    optimizer = flags.get("optimizer")
+    if optimizer is None or isinstance(optimizer, str | Mapping):
+        optimizer = None
+    else:
+        flags["optimizer"] = {"name": f"object {getattr(optimizer, '__name__', type(optimizer).__name__)}"}
+    merged = settings.layer(own, file, assigned, flags)
+    return settings.validate(merged).resolved(any(o.source == "outside" for o in task.objectives)), optimizer
+
+
+def _seed_from(task: Task, source: Path) -> Task:
+    """The task with another seed: a run's best, or a file for the one trainable parameter."""
+    if source.is_dir():
+        best = load_run(source).best
+        if best is None:
+            raise ConfigError(f"--from {source}: that run has no best candidate yet")
+        values: Mapping[str, Any] = best.values
+    else:
+        names = [name for name, parameter in task.resolved.items() if parameter.trainable]
+        if len(names) != 1 or not source.is_file():
+            what = (
+                f"the task has {len(names)} trainable parameters, so a run folder is needed"
+                if source.is_file()
+                else "no such file or run folder"
+            )
+            raise ConfigError(f"--from {source}: {what}")
+        values = {names[0]: source.read_text(encoding="utf-8")}
+    unknown = set(values) - set(task.resolved)
+    if unknown:
+        raise ConfigError(f"--from {source}: its parameter {min(unknown)!r} is not one of this task's ({', '.join(task.resolved)})")
+    parameters = {name: replace(p, initial=values.get(name, p.initial)) for name, p in task.resolved.items()}
+    return replace(task, parameters=parameters)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a new run is written, and what has to go again if its input turns out bad."""
+
+    folder: Path | None
+    made: tuple[Path, ...] = ()
+
+    @classmethod
+    def choose(cls, task: Task, out: str | Path | None) -> _Place:
+        if out is None:
+            return cls(None)
+        parents = [Path("runs"), *Path("runs").absolute().parents] if not out else [Path(out), *Path(out).absolute().parents]
+        made = tuple(parent for parent in parents if not parent.exists())
+        return cls(Path(out), made) if out else cls(new := layout.new_run_folder(Path("runs"), task.name), (new, *made))
+
+    def clear(self) -> None:
+        """Bad input leaves nothing behind: the run's files go, and the folders made for it if they are empty."""
+        if self.folder is None:
+            return
+        for name in (layout.RUN_DB, f"{layout.RUN_DB}-wal", f"{layout.RUN_DB}-shm", layout.SUMMARY, layout.LOCK):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / layout.BEST, ignore_errors=True)
+        for folder in self.made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+# --- driving -----------------------------------------------------------------------------------------------------
+
+
+async def _drive(job: assembly.Job, store: Store, writer: _SummaryWriter, interruptible: Interruptible, started: float) -> Result:
+    run = Run(job.parts(store), job.plan, writer, started)
+    run.restore()
+    loop = Loop(run)
+    interruptible(loop)
+    try:
+        state = await loop.drive(job.task.seed_values)
+    except UserError:
+        raise
+    except BaseException:
+        writer.write(run.state)
+        raise
+    writer.write(state)
+    if isinstance(store, SqliteStore):
+        store.verify()  # below level 2 a candidate can write into the run folder: then the run must not end in silence
+    return read_result(state, store, writer.folder)
+
+
+class _SummaryWriter:
+    """Keeps summary.json and best/ up to date, at most once a second while the run goes on."""
+
+    def __init__(self, folder: Path | None, store: Store, on_event: Observer | None) -> None:
+        self.folder = folder
+        self.begun = False
+        """Whether the seed is scored: from here on there is something to lose."""
+        self._store, self._on_event = store, on_event
+        self._written = 0.0
+        self._best = ""
+
+    def __call__(self, event: Event, state: RunState) -> None:
+        self.begun = self.begun or bool(state.front)
+        if self._on_event:
+            self._on_event(event, state)
+        if state.best_id != self._best and time.monotonic() - self._written > 1.0:
+            self.write(state)
+
+    def write(self, state: RunState) -> None:
+        if self.folder:
+            _write_summary(self.folder, state, self._store)
+        self._written, self._best = time.monotonic(), state.best_id
+
+
+def _write_summary(folder: Path, state: RunState, store: Store) -> None:
+    layout.write_summary(folder, state.summary())
+    if state.best_id:
+        layout.write_best(folder, assembly.files_of(state, store))

@@ -1,0 +1,191 @@
+"""From a task and its settings to the parts of a run, and to the row that describes them in the log."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from agentopt import __version__, plugins
+from agentopt.core.budget import parse_budget
+from agentopt.core.errors import ConfigError, TaskError
+from agentopt.core.events import SCHEMA
+from agentopt.core.fold import RunState
+from agentopt.core.protocols import (
+    Archive,
+    ArchiveContext,
+    Executor,
+    ExecutorContext,
+    Optimizer,
+    OptimizerContext,
+    Store,
+    TaskCard,
+)
+from agentopt.core.selection import ordered_objectives
+from agentopt.core.task import Cases, Limits, Parameter, Task
+from agentopt.engine.plan import Parts, Plan
+from agentopt.engine.replay import read_entry
+from agentopt.engine.schedule import Schedule
+from agentopt.loading import fingerprint, make_cases
+from agentopt.results import value_text
+from agentopt.settings import RunConfig
+
+__all__ = ["Job", "adjust", "file_name", "files_of"]
+
+_NO_MODEL = {"memetic": "mutate + tune"}
+
+
+def adjust(task: Task, config: RunConfig) -> Task:
+    """The task with the limits and repeats that the settings override. Raises ConfigError."""
+    known = Limits.__dataclass_fields__
+    for key in config.limits:
+        if key not in known:
+            raise ConfigError(f"limits.{key} is unknown; the limits are: {', '.join(known)}")
+    try:
+        limits = replace(task.limits, **config.limits)
+    except TaskError as error:
+        raise ConfigError(str(error)) from None
+    return replace(task, limits=limits, repeats=config.repeats or task.repeats)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task with settings and cases: everything a run needs but a store."""
+
+    task: Task
+    cases: Cases
+    config: RunConfig
+    card: TaskCard
+    fingerprint: str
+    optimizer: Any = None
+    """An Optimizer or a factory of one, when it was given as an object."""
+
+    @classmethod
+    def of(cls, task: Task, config: RunConfig, optimizer: Any = None) -> Job:
+        cases = make_cases(task)
+        ordered_objectives(task.objectives, config.select)
+        inputs = tuple(case.input for case in cases["train"])
+        card = TaskCard(task.name, task.goal, task.resolved, tuple(task.objectives), tuple(task.measures), inputs)
+        return cls(task, cases, config, card, fingerprint(task, cases), optimizer)
+
+    @property
+    def budget(self) -> dict[str, float]:
+        return parse_budget(self.config.budget)
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule.of(self.task, self.cases)
+
+    @property
+    def executor_name(self) -> str:
+        if self.config.executor != "auto":
+            return self.config.executor
+        return "boxed" if self.task.has_code or self.task.self_reported else "worker"
+
+    @property
+    def plan(self) -> Plan:
+        config = self.config
+        return Plan(
+            rng_seed=config.rng_seed,
+            deterministic=bool(config.deterministic),
+            look_ahead=config.look_ahead or 0,
+            target=config.target,
+            patience=config.patience,
+        )
+
+    def check_budget(self) -> None:
+        """Raises ConfigError if a counted unit cannot fit the seed, one child and the test split."""
+        size = self.schedule.size
+        candidate, test = size("train") + size("validation"), size("test")
+        needed = {"evals": 2, "rollouts": 2 * candidate + 2 * test}
+        for unit, least in needed.items():
+            if self.budget.get(unit, least) < least:
+                raise ConfigError(
+                    f"budget: {self.budget[unit]:.0f}{unit} cannot fit the seed, one child and the test split; give at least {least}{unit}"
+                )
+
+    def parts(self, store: Store) -> Parts:
+        """The live parts. Raises ConfigError for unknown names or options."""
+        return Parts(self.card, self.schedule, self._optimizer(), self._archive(), self.executor(store.put), store)
+
+    def _optimizer(self) -> Optimizer:
+        given = self.optimizer
+        if given is None:
+            return self._build(self.config.optimizer.name, self.config.optimizer.options)
+        if hasattr(given, "propose") and not isinstance(given, type):
+            return given
+        return given(OptimizerContext(self.card, self.config.optimizer.options, self._build))
+
+    def _build(self, name: str, options: Mapping[str, Any]) -> Optimizer:
+        return plugins.resolve("optimizers", name)(OptimizerContext(self.card, options, self._build))
+
+    def _archive(self) -> Archive:
+        context = ArchiveContext(self.card.objectives, self.card.measures, self.config.archive.options)
+        return plugins.resolve("archives", self.config.archive.name)(context)
+
+    def executor(self, put: Callable[[bytes], str]) -> Executor:
+        """The executor that the settings or the task ask for."""
+        context = ExecutorContext(self.task, self.cases, self.config.workers or 1, put)
+        return plugins.resolve("executors", self.executor_name)(context)
+
+    def describe(self, run: str, source: str | None) -> dict[str, Any]:
+        """The data of ``run_started``."""
+        task = self.task
+        name = self.config.optimizer.name
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "run": run,
+            "source": _absolute(source),
+            "fingerprint": self.fingerprint,
+            "task": {
+                "name": task.name,
+                "goal": task.goal,
+                "objectives": [asdict(objective) for objective in task.objectives],
+                "measures": [asdict(measure) for measure in task.measures],
+                "parameters": [
+                    {"name": p.name, "kind": p.kind, "file": file_name(p), "source_file": task.files.get(p.name)}
+                    for p in task.resolved.values()
+                ],
+                "cases": {split: len(members) for split, members in self.cases.items()},
+                "repeats": task.repeats,
+                "self_reported": task.self_reported,
+            },
+            "seed_values": task.seed_values,
+            "config": self.config.model_dump(),
+            "budget": self.budget,
+            "model": None,
+            "search": f"no model named: searching with {_NO_MODEL.get(name, name)}, no language model involved",
+            "sandbox": {"boxed": "L1"}.get(self.executor_name, self.executor_name),
+            "host": {"machine": platform.machine(), "system": platform.system(), "kernel": platform.release(), "cores": os.cpu_count()},
+            "python": platform.python_version(),
+        }
+
+
+def _absolute(source: str | None) -> str | None:
+    """The task's name on the command line such that it means the same from any folder."""
+    if source is None:
+        return None
+    path, colon, attribute = source.rpartition(":")
+    if colon and os.path.exists(path):
+        return f"{os.path.abspath(path)}:{attribute}"
+    return os.path.abspath(source) if os.path.exists(source) else source
+
+
+def file_name(parameter: Parameter) -> str:
+    """The name under which a parameter is written in ``best/``."""
+    if parameter.path:
+        return parameter.path
+    suffix = {"config": ".json", "value": ".json", "prompt": ".txt"}.get(parameter.kind)
+    return parameter.name + (suffix or {"python": ".py", "cpp": ".cpp", "c": ".c"}.get(parameter.language, f".{parameter.language}"))
+
+
+def files_of(state: RunState, store: Store) -> dict[str, str]:
+    """File name -> text of the best candidate's parameters."""
+    entry = read_entry(store.read(subject=state.best_id), store.get)
+    if entry is None:
+        return {}
+    files = {parameter["name"]: parameter["file"] for parameter in state.info["task"]["parameters"]}
+    return {files[name]: value_text(value) for name, value in entry.candidate.values.items()}

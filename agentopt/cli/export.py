@@ -1,0 +1,51 @@
+"""agentopt export RUN --best FILE"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import typer
+
+from agentopt.core.errors import ConfigError
+
+__all__ = ["export"]
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    file: Annotated[Path, typer.Argument(help="Where to write; for several parameters a folder, or a .json file for all of them.")],
+    best: Annotated[bool, typer.Option("--best", help="Export the best candidate; the default.")] = False,
+    candidate: Annotated[str | None, typer.Option(help="Export this candidate: an id or the beginning of one, or seed.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+) -> None:
+    """Write a candidate's parameters to FILE."""
+    from agentopt.cli.reading import open_log
+    from agentopt.cli.writing import replace_files
+
+    if best and candidate:
+        raise ConfigError("--best and --candidate are two candidates; give one of them")
+    with open_log(run) as log:
+        key = log.resolve(candidate or "best")
+        entry = log.entry(key)
+        files = _files(file, log.files(entry), entry.candidate.values)
+    there = [path for path in files if path.exists()]
+    if there and not force:
+        raise ConfigError(f"{there[0]}: it exists already; choose another name, or overwrite it with --force")
+    replace_files(files)
+    for path in files:
+        typer.echo(f"wrote {path} (candidate {key})")
+
+
+def _files(target: Path, texts: Mapping[str, str], values: Mapping[str, object]) -> dict[Path, str]:
+    """Path -> text of what is to be written."""
+    if len(texts) > 1 and target.suffix == ".json":
+        return {target: json.dumps(dict(values), indent=2) + "\n"}
+    if len(texts) > 1 or target.is_dir():
+        for name in texts:
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise ConfigError(f"{name!r}: the log names a file outside of {target}; export to a .json file instead")
+        return {target / name: text for name, text in texts.items()}
+    return {target: next(iter(texts.values()))}

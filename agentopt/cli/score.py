@@ -1,0 +1,40 @@
+"""agentopt score TASK FILE"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["score"]
+
+
+def score(
+    task: Annotated[str, typer.Argument(help="The task.")],
+    file: Annotated[Path, typer.Argument(help="A file with the candidate's parameter, or a folder such as a run's best/.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Score one candidate on a split, outside of any run."""
+    from rich.table import Table
+
+    from agentopt.cli.common import format_scores, print_json
+    from agentopt.cli.terminal import harmless, stdout_console
+    from agentopt.inspection import read_candidate, score_candidate
+    from agentopt.loading import load_task
+
+    loaded = load_task(task)
+    found = score_candidate(loaded, read_candidate(loaded, file), split)
+    if json:
+        print_json(found.to_json())
+    else:
+        console = stdout_console()
+        table = Table("case", "scores", "seconds", "", box=None, pad_edge=False)
+        for rollout in found.rollouts:
+            failed = harmless(f"{rollout.failure.kind}: {rollout.failure.message}") if rollout.failure else ""
+            table.add_row(rollout.case, format_scores(rollout.scores), f"{rollout.measured.wall:.3f}", failed)
+        console.print(table)
+        console.print(f"{found.split}: {format_scores(found.scores)} (sandbox {found.sandbox})", soft_wrap=True)
+    if found.failure:
+        raise typer.Exit(1)

@@ -1,0 +1,228 @@
+"""ask -> evaluate -> tell, without a barrier: the loop that knows only the protocols.
+
+Everything that happened is appended to the store first and folded from there; the loop has nothing of its own to save.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+from agentopt.core.candidate import Candidate, Proposal
+from agentopt.core.errors import ConfigError, RunFailed
+from agentopt.core.evaluation import Admission, Entry
+from agentopt.core.fold import RunState
+from agentopt.core.protocols import Answer, Exhausted, Refused, Wait
+from agentopt.core.rng import stream
+from agentopt.core.task import Values
+from agentopt.engine.journey import Journey
+from agentopt.engine.replay import Open, encode_candidate
+from agentopt.engine.run import Run
+from agentopt.engine.stopping import Stopping
+from agentopt.engine.view import RunView
+
+__all__ = ["Loop"]
+
+
+class Loop:
+    """Drives a restored run from where its log ends to ``stopped``."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._stopping = Stopping(run)
+        self._journey = Journey(run)
+        self._view = RunView(run, self._stopping)
+        self._asking = 0
+        self._next_index = run.state.asks
+        self._unused: list[int] = []
+        self._waited_at = -1
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+
+    @property
+    def _optimizer_name(self) -> str:
+        return type(self._run.parts.optimizer).__name__
+
+    async def drive(self, seed: Values) -> RunState:
+        """Search until a stop rule holds, score seed and best on test, append ``stopped``.
+
+        Raises SeedFailed or ConfigError when nothing could begin, RunFailed (after logging it) when the run cannot go on.
+        """
+        run = self._run
+        try:
+            await self._search(seed)
+            await self._cancel_tasks()
+            if not self._stopping.interrupted:
+                await self._score_test()
+        except RunFailed as error:
+            run.append("stopped", {"status": "failed", "why": str(error), "spent": run.state.spent})
+            raise
+        finally:
+            await self._cancel_tasks()
+            await run.parts.executor.close()
+        status, why = self._stopping.verdict()
+        run.append("stopped", {"status": status, "why": why, "spent": run.state.spent})
+        return run.state
+
+    def interrupt(self) -> None:
+        """Stop as soon as possible; work in flight is cancelled and stays pending."""
+        self._stopping.interrupted = True
+        self._woken.set()
+
+    # --- the search ------------------------------------------------------------------------------------------------
+
+    async def _search(self, seed: Values) -> None:
+        await self._settle_seed(seed)
+        while not self._stopping.must_end():
+            self._fill()
+            if not self._tasks:
+                return
+            await self._wait_for_any(self._stopping.search_seconds_left())
+
+    async def _settle_seed(self, seed: Values) -> None:
+        """The seed is told before anything else is asked, and so is what an earlier process left open."""
+        run = self._run
+        self._journey.reserve_test()
+        for opened in run.left_duplicates:
+            self._start(self._tell_duplicate(opened))
+        for opened in list(run.open.values()):
+            self._journey.reserve_rest(opened)
+            self._start(self._evaluate(opened))
+        if not run.state.seed_id:
+            if not self._journey.reserve():
+                raise ConfigError("budget: it does not fit the seed and the test split; give more")
+            self._propose(Proposal(seed, operator="seed"), index=-1)
+        if not run.state.told:
+            run.order.close_asks(True)
+            while self._tasks and not self._stopping.must_end():
+                await self._wait_for_any(self._stopping.search_seconds_left())
+        self._stopping.check_seed()
+
+    async def _wait_for_any(self, seconds: float | None) -> None:
+        """Until a task is done, ``seconds`` have passed or somebody interrupts."""
+        wake = asyncio.create_task(self._woken.wait())
+        everything: set[asyncio.Task[Any]] = {*self._tasks, wake}
+        done, _ = await asyncio.wait(everything, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        wake.cancel()
+        for task in done & self._tasks:
+            self._tasks.discard(task)
+            task.result()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.create_task(work))
+
+    async def _cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _score_test(self) -> None:
+        """On the test split; an interrupt or the end of the time cuts it off, and the log says so."""
+        for work in self._journey.tests():
+            self._start(work)
+        while self._tasks and not self._stopping.interrupted:
+            left = self._stopping.total_seconds_left()
+            if left == 0:
+                text = "the time ran out before the test split was scored"
+                self._run.append("note", {"kind": "test_cut", "text": text})
+                return
+            await self._wait_for_any(left)
+
+    # --- ask -------------------------------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Start asks while there is room; otherwise let results be told that wait for a fuller window."""
+        while self._free() > 0 and self._may_ask() and self._journey.reserve():
+            self._asking += 1
+            self._start(self._ask(self._take_index()))
+        self._run.order.close_asks(self._free() > 0 and not self._asking)
+
+    def _free(self) -> int:
+        plan, order = self._run.plan, self._run.order
+        if plan.deterministic:
+            return 0 if self._asking else min(1, plan.look_ahead + 1 - order.in_flight)
+        return self._run.parts.executor.capacity + plan.look_ahead - self._asking - order.in_flight
+
+    def _may_ask(self) -> bool:
+        return not self._stopping.must_not_ask() and self._run.state.told > self._waited_at
+
+    def _take_index(self) -> int:
+        if self._unused:
+            return heappop(self._unused)
+        self._next_index += 1
+        return self._next_index - 1
+
+    async def _ask(self, index: int) -> None:
+        run, seen = self._run, self._run.state.told
+        if run.last_asked != (index, seen):
+            run.append("asked", {"index": index, "seen": seen})
+        run.last_asked = None
+        try:
+            rng = stream(run.plan.rng_seed, "ask", index)
+            answer = await run.parts.optimizer.propose(self._view, max(1, self._free()), rng)
+        finally:
+            self._asking -= 1
+        self._take(answer, index, seen)
+
+    def _take(self, answer: Answer, index: int, seen: int) -> None:
+        if isinstance(answer, Sequence) and answer:
+            self._take_proposals(answer, index)
+            return
+        self._journey.give_back()
+        if isinstance(answer, Wait):
+            self._take_wait(index, seen)
+        elif isinstance(answer, Refused):
+            self._run.append("note", {"kind": "refused", "index": index, "text": answer.kind, "memo": dict(answer.memo)})
+            self._stopping.note_ask(new=False)
+        elif isinstance(answer, Exhausted):
+            self._stopping.exhausted = answer.why
+        else:
+            raise RunFailed(f"the optimizer {self._optimizer_name} answered {answer!r}; it must propose, wait, refuse or be exhausted")
+
+    def _take_wait(self, index: int, seen: int) -> None:
+        heappush(self._unused, index)
+        if self._run.state.told > seen:
+            return
+        if not self._run.order.in_flight and not self._asking:
+            raise RunFailed(f"the optimizer {self._optimizer_name} waits although nothing is pending")
+        self._waited_at = seen
+
+    def _take_proposals(self, proposals: Sequence[Proposal], index: int) -> None:
+        for position, proposal in enumerate(proposals):
+            if position and not self._journey.reserve():
+                return
+            self._propose(proposal, index)
+
+    def _propose(self, proposal: Proposal, index: int) -> None:
+        run = self._run
+        wrong = set(proposal.values) ^ set(run.parts.card.parameters)
+        if wrong:
+            raise RunFailed(f"the optimizer {self._optimizer_name} proposed values that miss or add the parameter {min(wrong)!r}")
+        candidate = Candidate.of(proposal, run.parts.card.parameters, run.known.next_generation(proposal.parents))
+        duplicate = candidate.id in run.known
+        opened = Open(candidate, run.order.issue())
+        data = encode_candidate(candidate, run.parts.store.put) | {"index": index, "ticket": opened.ticket}
+        run.append("proposed", data | ({"duplicate": True} if duplicate else {}))
+        self._stopping.note_ask(new=not duplicate)
+        if duplicate:
+            self._journey.give_back()
+            self._start(self._tell_duplicate(opened))
+            return
+        run.ledger.settle("evals", 1)
+        run.known.start(candidate)
+        run.open[candidate.id] = opened
+        self._start(self._evaluate(opened))
+
+    # --- evaluate, tell --------------------------------------------------------------------------------------------
+
+    async def _evaluate(self, opened: Open) -> None:
+        async with self._run.slots:
+            await self._journey.travel(opened)
+
+    async def _tell_duplicate(self, opened: Open) -> None:
+        await self._run.order.turn(opened.ticket)
+        entry = Entry(opened.candidate, self._run.known.evaluation(opened.candidate.id))
+        self._run.tell(entry, Admission("duplicate"), opened.ticket)

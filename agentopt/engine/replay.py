@@ -1,0 +1,138 @@
+"""The log -> a live archive and optimizer again, and the work that was left open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentopt.core.candidate import Candidate
+from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure, Rollout
+from agentopt.core.events import Event
+from agentopt.core.fold import RunState
+from agentopt.engine.known import Known
+from agentopt.engine.plan import Parts
+
+__all__ = ["Open", "Replay", "read_entry"]
+
+
+@dataclass
+class Open:
+    """A candidate between ``proposed`` and ``admitted``: what is known of it and what is already logged."""
+
+    candidate: Candidate
+    ticket: int
+    rollouts: list[Rollout] = field(default_factory=list[Rollout])
+    evaluated: bool = False
+    confirmed: bool = False
+
+
+class Replay:
+    """Feeds events to the state, the archive and the optimizer exactly as the run did."""
+
+    def __init__(self, parts: Parts, state: RunState, known: Known) -> None:
+        self.open: dict[str, Open] = {}
+        self.duplicates: dict[int, Open] = {}
+        self.test: dict[str, list[Rollout]] = {}
+        self.last_asked: tuple[int, int] | None = None
+        self.tickets = 0
+        self._parts, self._state, self._known = parts, state, known
+
+    def feed(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._state.apply(event)
+            handler: Callable[[Event], None] | None = getattr(self, f"_on_{event.kind}", None)
+            if handler:
+                handler(event)
+
+    def _on_asked(self, event: Event) -> None:
+        self.last_asked = (event.data["index"], event.data["seen"])
+
+    def _on_proposed(self, event: Event) -> None:
+        candidate = decode_candidate(event.data, self._parts.store.get)
+        ticket = event.data["ticket"]
+        self.tickets = ticket + 1
+        if event.data.get("duplicate"):
+            self.duplicates[ticket] = Open(candidate, ticket)
+        else:
+            self.open[candidate.id] = Open(candidate, ticket)
+            self._known.start(candidate)
+
+    def _on_rollout(self, event: Event) -> None:
+        rollout = Rollout.from_json(event.data)
+        opened = self.open.get(event.data["candidate"])
+        if opened is None or rollout.split == "test":
+            self.test.setdefault(event.data["candidate"], []).append(rollout)
+        else:
+            opened.rollouts.append(rollout)
+
+    def _on_evaluated(self, event: Event) -> None:
+        if event.data["stage"] == "train":
+            self.open[event.data["candidate"]].evaluated = True
+
+    def _on_confirmed(self, event: Event) -> None:
+        self.open[event.data["candidate"]].confirmed = True
+
+    def _on_admitted(self, event: Event) -> None:
+        data = event.data
+        admission = Admission(data["status"], tuple(data["displaced"]), data["gain"])
+        if admission.status == "duplicate":
+            candidate = self.duplicates.pop(data["ticket"]).candidate
+            entry = Entry(candidate, self._known.evaluation(candidate.id))
+        else:
+            opened = self.open.pop(data["candidate"])
+            evaluation = self._parts.schedule.conclude(opened.candidate.id, opened.rollouts, self._parts.executor.sandbox)
+            entry = Entry(opened.candidate, evaluation)
+            self._known.settle(entry)
+            self._parts.archive.add(entry)
+        self._parts.optimizer.observe(entry, admission)
+
+
+def encode_candidate(candidate: Candidate, put: Callable[[bytes], str]) -> dict[str, Any]:
+    """The ``proposed`` event's share of a candidate; the values go into one blob."""
+    return {
+        "candidate": candidate.id,
+        "values": put(json.dumps(dict(candidate.values), sort_keys=True).encode()),
+        "parents": list(candidate.parents),
+        "optimizer": candidate.optimizer,
+        "operator": candidate.operator,
+        "rationale": candidate.rationale,
+        "generation": candidate.generation,
+        "memo": dict(candidate.memo),
+    }
+
+
+def decode_candidate(data: Mapping[str, Any], get: Callable[[str], bytes]) -> Candidate:
+    """The inverse of ``encode_candidate``."""
+    return Candidate(
+        id=data["candidate"],
+        values=json.loads(get(data["values"])),
+        parents=tuple(data["parents"]),
+        optimizer=data["optimizer"],
+        operator=data["operator"],
+        rationale=data["rationale"],
+        generation=data["generation"],
+        memo=data["memo"],
+    )
+
+
+def read_entry(events: Iterable[Event], get: Callable[[str], bytes]) -> Entry | None:
+    """One candidate from the events about it; None if it was never proposed. Test rollouts are left out."""
+    candidate: Candidate | None = None
+    rollouts: list[Rollout] = []
+    splits: dict[str, Aggregate] = {}
+    failure: Failure | None = None
+    sandbox = ""
+    for event in events:
+        if event.kind == "proposed" and not event.data.get("duplicate"):
+            candidate = decode_candidate(event.data, get)
+        elif event.kind == "rollout" and event.data["split"] != "test":
+            rollouts.append(Rollout.from_json(event.data))
+        elif event.kind in ("evaluated", "confirmed") and event.data.get("stage") != "test":
+            splits |= {split: Aggregate.from_json(data) for split, data in event.data["splits"].items()}
+            failure = Failure.from_json(event.data["failure"]) if "failure" in event.data else None
+            sandbox = event.data.get("sandbox", sandbox)
+    if candidate is None:
+        return None
+    return Entry(candidate, Evaluation(candidate.id, tuple(rollouts), {} if failure else splits, failure, sandbox))

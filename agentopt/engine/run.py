@@ -1,0 +1,80 @@
+"""A run at work: its log, what is folded from it, and what is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from agentopt.core.budget import Ledger
+from agentopt.core.evaluation import Admission, Entry, Rollout
+from agentopt.core.events import Event
+from agentopt.core.fold import RunState
+from agentopt.engine.known import Known
+from agentopt.engine.order import Order
+from agentopt.engine.plan import Observer, Parts, Plan
+from agentopt.engine.replay import Open, Replay, read_entry
+
+__all__ = ["Run"]
+
+
+class Run:
+    """Shared by the loop, the journeys and the stop rules. ``append`` is the only way anything happens."""
+
+    def __init__(self, parts: Parts, plan: Plan, observer: Observer | None = None, started: float | None = None) -> None:
+        self.parts, self.plan = parts, plan
+        self.state = RunState()
+        self.known = Known(parts.card.objectives)
+        self.open: dict[str, Open] = {}
+        self.left_duplicates: list[Open] = []
+        self.left_test: Mapping[str, list[Rollout]] = {}
+        self.last_asked: tuple[int, int] | None = None
+        self.slots = asyncio.Semaphore(parts.executor.capacity)
+        self._observer = observer
+        self._started = time.monotonic() if started is None else started
+
+    def restore(self) -> None:
+        """Fold the log into state, archive and optimizer, and set up what may be spent."""
+        replay = Replay(self.parts, self.state, self.known)
+        replay.feed(self.parts.store.read())
+        self.open, self.last_asked = replay.open, replay.last_asked
+        self.left_duplicates, self.left_test = list(replay.duplicates.values()), replay.test
+        state = self.state
+        self.ledger = Ledger(dict(state.limits), {"evals": state.evals, "rollouts": state.rollouts})
+        self.order = Order(self.plan.deterministic, self.plan.look_ahead + 1, replay.tickets, state.told)
+
+    def append(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Log first, then let everybody see it."""
+        event: Event = self.parts.store.append(kind, data)
+        self.state.apply(event)
+        if self._observer:
+            self._observer(event, self.state)
+
+    def tell(self, entry: Entry, admission: Admission, ticket: int) -> None:
+        """Log what the archive decided and let the optimizer know."""
+        candidate = entry.candidate
+        data: dict[str, Any] = {
+            "candidate": candidate.id,
+            "ticket": ticket,
+            "status": admission.status,
+            "displaced": list(admission.displaced),
+            "gain": admission.gain,
+        }
+        if admission.status == "admitted":
+            data["made_by"] = f"{candidate.optimizer}/{candidate.operator}" if candidate.optimizer else candidate.operator
+        self.append("admitted", data)
+        self.parts.optimizer.observe(entry, admission)
+        self.order.tell()
+
+    def entry(self, candidate_id: str) -> Entry | None:
+        """Any candidate told so far, from the archive or else from the log."""
+        if candidate_id not in self.known:
+            return None
+        store = self.parts.store
+        return self.parts.archive.get(candidate_id) or read_entry(store.read(subject=candidate_id), store.get)
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds worked on the run, up to now."""
+        return self.state.seconds_before + time.monotonic() - self._started

@@ -1,0 +1,221 @@
+"""Scoring a candidate outside of a run, and looking a task over before one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from agentopt.assembly import Job, file_name
+from agentopt.core.candidate import Candidate, Proposal
+from agentopt.core.errors import ConfigError
+from agentopt.core.evaluation import Failure, Rollout
+from agentopt.core.protocols import Executor
+from agentopt.core.rng import rollout_seed
+from agentopt.core.task import Case, Task, Values
+from agentopt.loading import make_cases
+from agentopt.sandbox.canary import MARKER
+from agentopt.settings import RunConfig
+
+__all__ = ["Finding", "Scored", "check_task", "read_candidate", "score_candidate"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate's rollouts on one split and what they add up to."""
+
+    split: str
+    rollouts: tuple[Rollout, ...]
+    scores: Mapping[str, float]
+    failure: Failure | None
+    sandbox: str
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"split": self.split, "scores": dict(self.scores), "sandbox": self.sandbox}
+        data["cases"] = {rollout.case: dict(rollout.scores) for rollout in self.rollouts}
+        return data | {"failure": self.failure.to_json() if self.failure else None}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``check``: ``ok``, ``note`` or ``wrong``."""
+
+    verdict: str
+    what: str
+    detail: str = field(default="")
+
+
+def read_candidate(task: Task, path: Path) -> Values:
+    """The values in a file (for the one trainable parameter) or in a folder written like ``best/``. Raises ConfigError."""
+    values = dict(task.seed_values)
+    trainable = [parameter for parameter in task.resolved.values() if parameter.trainable]
+    if path.is_dir():
+        files = {parameter.name: path / file_name(parameter) for parameter in task.resolved.values()}
+    elif len(trainable) == 1:
+        files = {trainable[0].name: path}
+    else:
+        wanted = ", ".join(file_name(parameter) for parameter in trainable)
+        raise ConfigError(f"{path}: the task has {len(trainable)} trainable parameters; give a folder with {wanted}")
+    for name, file in files.items():
+        try:
+            text = file.read_text(encoding="utf-8")
+            values[name] = text if isinstance(values[name], str) else json.loads(text)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{file}: cannot be read as the parameter {name!r}: {error}") from None
+    return values
+
+
+def score_candidate(task: Task, values: Values, split: str) -> Scored:
+    """Score one candidate on one split in the sandbox a run would use. Raises ConfigError for a split the task lacks."""
+    job = Job.of(task, RunConfig(workers=1))
+    if split not in job.cases:
+        raise ConfigError(f"--split {split}: the task has no such split; it has {', '.join(job.cases)}")
+    return asyncio.run(_score(job, values, split))
+
+
+async def _score(job: Job, values: Values, split: str) -> Scored:
+    executor = job.executor(lambda data: "")
+    try:
+        rollouts = await _rollouts(executor, job, values, job.schedule.missing(split, ()))
+    finally:
+        await executor.close()
+    evaluation = job.schedule.conclude("", rollouts, executor.sandbox)
+    found = evaluation.splits.get(split)
+    return Scored(split, tuple(rollouts), found.scores if found else {}, evaluation.failure, executor.sandbox)
+
+
+async def _rollouts(executor: Executor, job: Job, values: Values, jobs: Sequence[tuple[str, int]]) -> list[Rollout]:
+    candidate = Candidate.of(Proposal(values), job.card.parameters)
+    session = await executor.open(candidate)
+    try:
+        return [await session.rollout(case, repeat, rollout_seed(job.config.rng_seed, case, repeat)) for case, repeat in jobs]
+    finally:
+        await session.close()
+
+
+# --- check ---------------------------------------------------------------------------------------------------------
+
+
+def check_task(task: Task) -> list[Finding]:
+    """The seed scored three times, the order of cases shuffled, canaries planted; what is wrong comes first."""
+    findings = [*_look(task), *asyncio.run(_try(task))]
+    return sorted(findings, key=lambda finding: ("wrong", "note", "ok").index(finding.verdict))
+
+
+def _look(task: Task) -> list[Finding]:
+    cases = make_cases(task)
+    sizes = ", ".join(f"{split} {len(members)}" for split, members in cases.items())
+    found = [Finding("ok", "cases", sizes)]
+    if not task.goal:
+        found.append(Finding("note", "no goal", "one sentence in Task(goal=...) tells an optimizer what matters"))
+    if "test" not in cases:
+        found.append(Finding("note", "no held-out split", "improvement cannot be proven on cases the search has not seen"))
+    elif len(cases["test"]) < 5:
+        found.append(Finding("note", f"only {len(cases['test'])} test cases", "an interval needs more to exclude zero"))
+    if task.self_reported:
+        found.append(Finding("note", "self-reported", "evaluate runs beside the candidate, which can forge it; prefer run and score"))
+    return found
+
+
+async def _try(task: Task) -> list[Finding]:
+    job = Job.of(task, RunConfig(workers=1))
+    executor = job.executor(lambda data: "")
+    train = job.schedule.missing("train", ())
+    passes: list[list[Rollout]] = []
+    try:
+        begun = time.monotonic()
+        for _ in range(3):
+            passes.append(await _rollouts(executor, job, task.seed_values, train))
+        seconds = (time.monotonic() - begun) / 3
+        shuffled = list(train)
+        Random(0).shuffle(shuffled)
+        other = await _rollouts(executor, job, task.seed_values, shuffled)
+    finally:
+        await executor.close()
+    return [*_seed_findings(job, passes, seconds, executor.sandbox), *_order_findings(passes[0], other), *await _canary_findings(task)]
+
+
+def _seed_findings(job: Job, passes: Sequence[Sequence[Rollout]], seconds: float, sandbox: str) -> list[Finding]:
+    evaluations = [job.schedule.conclude("seed", rollouts, sandbox) for rollouts in passes]
+    failure = next((evaluation.failure for evaluation in evaluations if evaluation.failure), None)
+    if failure:
+        return [Finding("wrong", f"the seed fails ({failure.kind})", failure.message)]
+    found = [Finding("ok", f"the seed takes {seconds:.3f} s per candidate", f"sandbox {sandbox}")]
+    slowest = max(rollout.measured.wall for rollouts in passes for rollout in rollouts)
+    if slowest > job.task.limits.seconds / 2:
+        limit = f"the limit is {job.task.limits.seconds:g} s; slower candidates will time out"
+        found.append(Finding("note", f"a rollout took {slowest:.2f} s", limit))
+    for objective in job.task.objectives:
+        values = [evaluation.splits["train"].scores[objective.name] for evaluation in evaluations]
+        noise = max(values) - min(values)
+        verdict = "note" if noise and objective.source == "scorer" else "ok"
+        detail = f"three scores of the seed differ by {noise:.3g}" if noise else "three scores of the seed agree"
+        found.append(Finding(verdict, f"{objective.name} = {values[0]:.6g}", detail + ("; raise repeats" if verdict == "note" else "")))
+    return found
+
+
+def _order_findings(straight: Sequence[Rollout], shuffled: Sequence[Rollout]) -> list[Finding]:
+    before = {rollout.key: rollout.scores for rollout in straight}
+    changed = [rollout.case for rollout in shuffled if rollout.scores != before[rollout.key]]
+    if not changed:
+        return [Finding("ok", "the order of cases does not matter")]
+    detail = f"case {changed[0]!r} scores differently; state leaks between cases, set fresh_per_case=True"
+    return [Finding("note", "the order of cases matters", detail)]
+
+
+_NOTHING = "all memory searched, nothing found"
+
+
+def _no_score(case: Case, output: Any, measured: Any) -> dict[str, float]:
+    return {}
+
+
+async def _canary_findings(task: Task) -> list[Finding]:
+    """Secrets planted in the answers, in another case and in this process's environment must not be found in the box."""
+    if not (task.has_code or task.self_reported):
+        return [Finding("ok", "no code runs in a box", "canaries are for tasks with code parameters")]
+    train = make_cases(task)["train"]
+    secret, name = MARKER + secrets.token_hex(16), "AGENTOPT_CHECK"
+    planted = {"train": [replace(train[0], expected=[secret, train[0].expected]), Case("canary", [secret], secret)]}
+    probe = replace(task, cases=planted, functions=dict(task.functions))
+    own = task.functions.get("run") or task.functions.get("evaluate")
+    probe.functions = {"run": _searching(own, task.self_reported), "score": _no_score}
+    job = Job.of(probe, RunConfig(workers=1))
+    executor = job.executor(lambda data: "")
+    os.environ[name] = secret
+    try:
+        rollouts = await _rollouts(executor, job, task.seed_values, [(train[0].id, 0)])
+    finally:
+        del os.environ[name]
+        await executor.close()
+    failure = rollouts[0].failure
+    if failure and MARKER in failure.message:
+        return [Finding("wrong", "the box can reach a canary", failure.message.splitlines()[-1])]
+    if failure is None or _NOTHING not in failure.message:
+        why = f"{failure.kind}: {failure.message}" if failure else "it gave no answer"
+        return [Finding("note", "the search for canaries could not work", why)]
+    return [Finding("ok", "no canary was found in the box's memory and environment", "answers, other cases and secrets stay outside")]
+
+
+def _searching(own: Any, self_reported: bool) -> Any:
+    """A run function that lets the task's own run work, then searches the box and says what it found as an error."""
+    nothing = _NOTHING
+
+    def run(program: Any, input: Any) -> Any:
+        from contextlib import suppress
+
+        from agentopt.sandbox.canary import find_canary
+
+        with suppress(Exception):  # only what it leaves in memory matters here
+            if own is not None:
+                own(program) if self_reported else own(program, input)
+        raise RuntimeError(find_canary() or nothing)
+
+    return run

@@ -1,0 +1,256 @@
+"""The guard's side of a box: one request at a time, under a clock and under caps, against a box that may do anything."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from agentopt.core import wire
+from agentopt.core.text import clean_text
+from agentopt.sandbox import kernel
+from agentopt.sandbox.harness import EXIT_MEMORY
+from agentopt.sandbox.walls import Caps, allow_cpu
+
+__all__ = ["Abandoned", "Door", "Ended", "Measure", "Reply"]
+
+_PRINTED_KEPT = 64 << 10
+_REPLY_CONTROL_CAP = 64 << 10
+_CHUNK = 1 << 18
+_LOOK_UP = 0.25
+_STATUSES = frozenset({"ok", "syntax", "build", "crash", "memory", "wrong", "oversize"})
+
+
+class Ended(Exception):
+    """The box is over; ``kind`` is the failure."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class Abandoned(Exception):
+    """The controller hung up or died."""
+
+
+class Measure(NamedTuple):
+    """Wall and CPU seconds, peak resident bytes."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    peak: int = 0
+
+
+class Reply(NamedTuple):
+    """What the box answered. The body was not looked into."""
+
+    status: str
+    message: str
+    body: bytes
+
+
+class Door:
+    """``pid`` is the box, ``connection`` leads to it, ``printed`` is the pipe behind its stdout and stderr.
+
+    ``controllers`` are descriptors at which something happens only when the controller wants an end.
+    """
+
+    def __init__(self, pid: int, connection: socket.socket, printed: int, caps: Caps, controllers: list[int]) -> None:
+        connection.setblocking(False)
+        os.set_blocking(printed, False)
+        self._pid = pid
+        self._connection = connection
+        self._pipe = printed
+        self._caps = caps
+        self._controllers = controllers
+        self._poll = select.poll()
+        for descriptor in (connection.fileno(), printed, *controllers):
+            self._poll.register(descriptor, select.POLLIN)
+        self._incoming = bytearray()
+        self._closed = False
+        self._printed = bytearray()
+        self._printed_kept = self._printed_total = 0
+        self._peak = kernel.PeakMemory(pid)
+        self._wall = self._cpu = 0.0
+        self._seconds = self._deadline = 0.0
+
+    # --- waiting for the controller
+
+    def idle(self) -> Ended | None:
+        """Returns when the controller wants something; Ended if meanwhile the box did what it may not, or died."""
+        found: Ended | None = None
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor in self._controllers:
+                    return found
+                try:
+                    if descriptor == self._pipe:
+                        self._drain()
+                    else:
+                        self._poll.unregister(self._connection)
+                        found = self._unasked()
+                except Ended as end:
+                    found = end
+
+    def _unasked(self) -> Ended:
+        with suppress(OSError):
+            if self._connection.recv(1, socket.MSG_PEEK):
+                return Ended("cheat", "the box answered before it was asked")
+        return self._autopsy()
+
+    # --- a request
+
+    def start_deadline(self, seconds: float) -> None:
+        """For everything that is exchanged until the next call."""
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        allow_cpu(self._pid, seconds)
+
+    def start_clocks(self) -> None:
+        self._peak.restart()
+        self._cpu = kernel.cpu_seconds(self._pid)
+        self._wall = time.monotonic()
+
+    def read_clocks(self) -> Measure:
+        wall = time.monotonic() - self._wall
+        return Measure(wall, max(0.0, kernel.cpu_seconds(self._pid) - self._cpu), self._peak.read())
+
+    def exchange(self, control: Mapping[str, Any], body: bytes | memoryview) -> Reply:
+        """Send a request, get its reply. Raises Ended (then the box is to be ended) and Abandoned."""
+        nonce = os.urandom(8).hex()
+        outgoing = self._push(memoryview(wire.pack({**control, "nonce": nonce}, body)))
+        if outgoing:
+            self._poll.modify(self._connection, select.POLLIN | select.POLLOUT)
+        while True:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise Ended("timeout", f"no answer within limits.seconds: {self._seconds:g} s")
+            if (reply := self._take_reply(nonce)) is not None:
+                self._drain()
+                return reply
+            if self._closed:
+                raise self._autopsy()
+            outgoing = self._turn(left, outgoing)
+
+    def _turn(self, left: float, outgoing: memoryview) -> memoryview:
+        """Wait for something to happen and deal with it; what is still to be sent."""
+        events = self._poll.poll(min(left, _LOOK_UP) * 1000)
+        for descriptor, event in events:
+            if descriptor in self._controllers:
+                raise Abandoned
+            if descriptor == self._pipe:
+                self._drain()
+                continue
+            if event & select.POLLOUT and not (outgoing := self._push(outgoing)):
+                self._poll.modify(self._connection, select.POLLIN)
+            if event & ~select.POLLOUT:
+                self._fill()
+        # a process that the candidate started may keep the connection open after the box itself has died
+        if not events and kernel.ended_by_itself(self._pid, 0):
+            raise self._autopsy()
+        return outgoing
+
+    def _push(self, outgoing: memoryview) -> memoryview:
+        try:
+            return outgoing[self._connection.send(outgoing) :]
+        except BlockingIOError:
+            return outgoing
+        except OSError:
+            return outgoing[:0]  # the box is dead or deaf; reading will tell which
+
+    def _fill(self) -> None:
+        try:
+            data = self._connection.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._incoming += data
+        self._closed = not data
+
+    def _take_reply(self, nonce: str) -> Reply | None:
+        """The reply if all of it is there; anything that is no reply to this request ends the box."""
+        if len(self._incoming) < wire.HEADER.size:
+            return None
+        try:
+            control_length, body_length = wire.parse_header(self._incoming[: wire.HEADER.size])
+            if control_length > _REPLY_CONTROL_CAP:
+                raise wire.WireError("the control is too long")
+            if body_length > self._caps.output:
+                raise Ended("oversize", f"the output is larger than limits.output_mb: {self._caps.output} bytes")
+            start = wire.HEADER.size + control_length
+            end = start + body_length
+            if len(self._incoming) < end:
+                return None
+            control = wire.parse_control(self._incoming[wire.HEADER.size : start])
+        except wire.WireError:
+            raise Ended("cheat", "the box sent something that is no reply") from None
+        if control.get("nonce") != nonce:
+            raise Ended("cheat", "the box sent a reply that nobody had asked for")
+        status, message = control.get("status"), control.get("message")
+        if status not in _STATUSES or not isinstance(message, str):
+            raise Ended("cheat", "the box sent a reply with an unknown status")
+        body = bytes(memoryview(self._incoming)[start:end])
+        del self._incoming[:end]
+        return Reply(status, clean_text(message), body)
+
+    # --- what it printed
+
+    def _drain(self) -> None:
+        """Read what is in the pipe; keep the first part, count the rest. Raises Ended past the cap."""
+        while True:
+            try:
+                data = os.read(self._pipe, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                with suppress(KeyError):
+                    self._poll.unregister(self._pipe)
+                return
+            kept = data[: _PRINTED_KEPT - self._printed_kept]
+            self._printed += kept
+            self._printed_kept += len(kept)
+            self._printed_total += len(data)
+            if self._printed_total > self._caps.printed:
+                raise Ended("oversize", f"it printed more than limits.printed_mb: {self._caps.printed} bytes")
+
+    def take_printed(self) -> bytes:
+        """What was kept since the last call."""
+        data, self._printed = bytes(self._printed), bytearray()
+        return data
+
+    # --- the end
+
+    def _autopsy(self) -> Ended:
+        if not kernel.ended_by_itself(self._pid, 0.1):
+            return Ended("crash", "the box closed its connection")
+        status = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        if status is None or status.si_code == os.CLD_EXITED:
+            code = status.si_status if status else 0
+            if code == EXIT_MEMORY:
+                return Ended("memory", "the memory limit was reached")
+            return Ended("crash", f"the process ended with exit status {code} instead of an answer")
+        number = status.si_status
+        if number == signal.SIGXCPU:
+            return Ended("timeout", "the CPU limit was reached")
+        if number == signal.SIGKILL:
+            return Ended("memory", "the system killed the process, most likely for want of memory")
+        return Ended("crash", f"the process was ended by {signal.Signals(number).name}")
+
+    def end(self) -> None:
+        """Kill the box and everything that came of it; keep the last words."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+        kernel.end_children()
+        with suppress(Ended):
+            self._drain()

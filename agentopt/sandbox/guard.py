@@ -1,0 +1,144 @@
+"""The guard: one trusted process per candidate, the only door between the controller and the box.
+
+It forks the box, passes requests in and replies out, measures, and takes everything the candidate started down with
+the box. It never runs candidate code and never reads an input or an output.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from agentopt.core import wire
+from agentopt.sandbox import kernel
+from agentopt.sandbox.door import Abandoned, Door, Ended, Reply
+from agentopt.sandbox.files import copy_files, remove_folder
+from agentopt.sandbox.harness import Work, serve
+from agentopt.sandbox.walls import Caps, Level, raise_walls
+
+__all__ = ["SCRATCH_PREFIX", "Host", "guard"]
+
+SCRATCH_PREFIX = "agentopt-box-"
+_LOADED = Reply("ok", "", b"")
+_READY = b"R"
+
+
+class Host(NamedTuple):
+    """What the zygote hands down to its guards. ``controller`` is a descriptor that turns readable when the controller ends."""
+
+    load_work: Callable[[], Work]
+    controller: int | None
+
+
+def guard(control: socket.socket, host: Host) -> None:
+    """The life of a guard; ``control`` is the controller's socket."""
+    os.setsid()
+    kernel.become_subreaper()
+    request = wire.receive(control)
+    if request is None:
+        return
+    options, spec = request
+    scratch: Path | None = None
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-"))
+        copy_files(options["box_files"], scratch)
+        door = _open_box(control, host, scratch, options)
+        control.sendall(wire.pack({"guard": os.getpid()}))
+        _answer(control, door, spec)
+    except ConnectionError:
+        pass  # the controller is gone: nobody is left to be told
+    except OSError as error:
+        control.sendall(wire.pack({"error": f"the box could not be set up: {error}"}))
+    finally:
+        kernel.end_children()
+        if scratch is not None:
+            remove_folder(scratch)
+
+
+def _open_box(control: socket.socket, host: Host, scratch: Path, options: Mapping[str, Any]) -> Door:
+    outside, inside = socket.socketpair()
+    printed, writer = os.pipe()
+    guard_pid = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kernel.die_with_parent(guard_pid)
+            connection = _strip(inside, writer, scratch)
+            caps = Caps(*options["caps"])
+            raise_walls(cast(Level, options["level"]), caps)
+            connection.sendall(_READY)
+            serve(connection, host.load_work, scratch, caps.output)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)
+    inside.close()
+    os.close(writer)
+    if outside.recv(1) != _READY:
+        raise OSError(os.read(printed, 4000).decode(errors="replace"))
+    controllers = [control.fileno()] if host.controller is None else [control.fileno(), host.controller]
+    return Door(pid, outside, printed, Caps(*options["caps"]), controllers)
+
+
+def _strip(inside: socket.socket, writer: int, scratch: Path) -> socket.socket:
+    """In the box: inherit nothing but one socket, see nothing but the scratch folder."""
+    os.setpgid(0, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    os.dup2(inside.detach(), 3)
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    faulthandler.enable(file=2)
+    os.environ.update(HOME=str(scratch), TMPDIR=str(scratch))
+    tempfile.tempdir = None
+    os.chdir(scratch)
+    sys.path.insert(0, str(scratch))
+    sys.argv = [""]
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)
+
+
+def _answer(control: socket.socket, door: Door, spec: memoryview) -> None:
+    """Serve the controller until it hangs up or the box is over."""
+    unloaded: memoryview | None = spec
+    while True:
+        found = door.idle()
+        request = wire.receive(control)
+        if request is None:
+            return
+        options, data = request
+        begun = time.monotonic()
+        door.start_deadline(options["seconds"])
+        door.start_clocks()
+        try:
+            if found is not None:
+                raise found
+            reply = _LOADED if unloaded is None else door.exchange({}, unloaded)
+            unloaded = None
+            if reply.status == "ok":
+                door.start_clocks()
+                reply = door.exchange({"rng_seed": options["rng_seed"]}, data)
+            measure = door.read_clocks()
+            alive = reply.status not in ("syntax", "build", "memory")
+        except Abandoned:
+            return
+        except Ended as end:
+            measure = door.read_clocks()._replace(wall=time.monotonic() - begun)
+            reply, alive = Reply(end.kind, end.message, b""), False
+        if not alive:
+            door.end()
+        printed = door.take_printed()
+        report = {"status": reply.status, "message": reply.message, "measured": measure, "printed": len(printed), "alive": alive}
+        control.sendall(wire.pack(report, reply.body + printed))
+        if not alive:
+            return

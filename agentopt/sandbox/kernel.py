@@ -1,0 +1,160 @@
+"""What the guard asks of the operating system. Where it is not Linux, the answers are weaker but never an error."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+__all__ = [
+    "PeakMemory",
+    "become_subreaper",
+    "children",
+    "cpu_seconds",
+    "die_with_parent",
+    "end_children",
+    "ended_by_itself",
+    "thread_count",
+    "watch_process",
+]
+
+LINUX = sys.platform == "linux"
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if LINUX and _libc().prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option})")
+
+
+def die_with_parent(parent: int) -> None:
+    """The kernel kills this process when ``parent`` ends; at once if it has ended already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def become_subreaper() -> None:
+    """Grandchildren whose parent ends become children of this process, whatever session they moved to."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def watch_process(pid: int) -> int | None:
+    """A descriptor that turns readable when ``pid`` ends; None where the system has no such thing."""
+    try:
+        return os.pidfd_open(pid) if LINUX else None
+    except OSError:
+        return None
+
+
+def ended_by_itself(pid: int, seconds: float) -> bool:
+    """Whether child ``pid`` ends within ``seconds``; it is not reaped."""
+    descriptor = watch_process(pid)
+    if descriptor is None:
+        return _wait_without_descriptor(pid, seconds)
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)
+
+
+def _wait_without_descriptor(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def thread_count() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 1
+
+
+def children() -> list[int]:
+    """Direct children of this single-threaded process, adopted ones included; empty where the system cannot tell."""
+    pid = os.getpid()
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return [other for other in _all_processes() if _parent_of(other) == pid]
+
+
+def _all_processes() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def end_children(spare: Collection[int] = ()) -> None:
+    """Kill and reap every child but ``spare``, then whatever was adopted by that, until nothing is left."""
+    while doomed := [pid for pid in children() if pid not in spare]:
+        for pid in doomed:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in doomed:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of all threads of ``pid``; 0 where the system cannot tell or the process has ended."""
+    if not LINUX:
+        return 0.0
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
+
+
+class PeakMemory:
+    """The largest resident size of another process between ``restart`` and ``read``."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = self._open(f"/proc/{pid}/status", os.O_RDONLY)
+        self._reset = self._open(f"/proc/{pid}/clear_refs", os.O_WRONLY)
+
+    @staticmethod
+    def _open(path: str, mode: int) -> int | None:
+        try:
+            return os.open(path, mode | os.O_CLOEXEC)
+        except OSError:
+            return None
+
+    def restart(self) -> None:
+        if self._reset is not None:
+            with suppress(OSError):
+                os.pwrite(self._reset, b"5", 0)
+
+    def read(self) -> int:
+        """Bytes; 0 where the system cannot tell or the process has ended."""
+        if self._status is None:
+            return 0
+        try:
+            _, mark, rest = os.pread(self._status, 4096, 0).partition(b"VmHWM:")
+        except OSError:
+            return 0
+        return int(rest.split(maxsplit=1)[0]) * 1024 if mark else 0

@@ -1,0 +1,161 @@
+"""The zygote: imports a task's modules once and forks a guard per candidate. It sees no candidate's bytes.
+
+Started by ``client`` with its orders on stdin; each byte on its socket brings the descriptor of a new guard's controller.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agentopt.core import wire
+from agentopt.sandbox import kernel
+from agentopt.sandbox.files import remove_folder
+from agentopt.sandbox.guard import SCRATCH_PREFIX, Host, guard
+from agentopt.sandbox.harness import Work
+
+__all__ = ["main"]
+
+# modules that libraries load on first use: here they are loaded for all candidates
+_ON_FIRST_USE = {"numpy": "numpy.random"}
+
+
+class _Unusable(Exception):
+    """The task's imports cannot be used in a box."""
+
+
+def main(descriptor: str) -> None:
+    connection = socket.socket(fileno=int(descriptor))
+    controller = kernel.watch_process(os.getppid())
+    kernel.become_subreaper()
+    try:
+        host = Host(_prepare(), controller)
+    except _Unusable as error:
+        connection.sendall(wire.pack({"error": str(error)}))
+        return
+    connection.sendall(wire.pack({"ready": True}))
+    _Nursery(connection, host).serve()
+
+
+def _prepare() -> Callable[[], Work]:
+    with sys.stdin.buffer as file:
+        orders = file.read()
+    control_length, _ = wire.parse_header(orders[: wire.HEADER.size])
+    start = wire.HEADER.size + control_length
+    control, pickled = wire.parse_control(orders[wire.HEADER.size : start]), orders[start:]
+    sys.path[:0] = control["path"]
+    for name in control["imports"]:
+        _import(name)
+    load_work = _loader(pickled)
+    for name, more in _ON_FIRST_USE.items():
+        if name in sys.modules:
+            importlib.import_module(more)
+    if (threads := kernel.thread_count()) != 1:
+        raise _Unusable(f"imports: the modules {control['imports']} start {threads - 1} threads when imported; a box cannot be forked then")
+    gc.collect()
+    gc.freeze()
+    return load_work
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        raise _Unusable(f"imports: {name!r} cannot be imported in the box: {type(error).__name__}: {error}") from None
+
+
+def _loader(pickled: bytes) -> Callable[[], Work]:
+    """Unpickle the task's functions here, once for all. What is missing may be a file that only a box has: try again there."""
+
+    def load() -> Work:
+        return Work(*pickle.loads(pickled))
+
+    try:
+        work = load()
+    except ImportError:
+        return load
+    return lambda: work
+
+
+class _Nursery:
+    """Forks guards, reaps them, and cleans up after one that was killed."""
+
+    def __init__(self, connection: socket.socket, host: Host) -> None:
+        self._connection = connection
+        self._host = host
+        self._guards: set[int] = set()
+        self._woken, self._wake = os.pipe()
+        for descriptor in (self._woken, self._wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _ignore)
+
+    def serve(self) -> None:
+        poll = select.poll()
+        controllers = [self._connection.fileno()] + ([] if self._host.controller is None else [self._host.controller])
+        for descriptor in (*controllers, self._woken):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if self._woken in ready:
+                os.read(self._woken, 512)
+                self._reap()
+            if self._host.controller in ready:
+                return
+            if self._connection.fileno() in ready and not self._fork():
+                return
+
+    def _fork(self) -> bool:
+        message, descriptors, _, _ = socket.recv_fds(self._connection, 1, 1)
+        if not message:
+            return False
+        pid = os.fork()
+        if pid == 0:
+            self._become_guard(descriptors[0])
+        os.close(descriptors[0])
+        self._guards.add(pid)
+        return True
+
+    def _become_guard(self, descriptor: int) -> None:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._connection.close()
+            os.close(self._woken)
+            os.close(self._wake)
+            guard(socket.socket(fileno=descriptor), self._host)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+
+    def _reap(self) -> None:
+        while self._guards:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid in self._guards:
+                self._guards.discard(pid)
+                if status != 0:
+                    self._clean_up_after(pid)
+
+    def _clean_up_after(self, guard_pid: int) -> None:
+        """A guard that was killed leaves its box's offspring to us, and its folder."""
+        kernel.end_children(spare=self._guards)
+        for scratch in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}{guard_pid}-*"):
+            remove_folder(scratch)
+
+
+def _ignore(_number: int, _frame: Any) -> None:
+    """A handler of one's own is what makes the wakeup descriptor work."""

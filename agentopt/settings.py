@@ -1,0 +1,126 @@
+"""One validated schema for everything that can be set: flags > ``--set`` > run.toml > task > defaults."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agentopt.core.errors import ConfigError
+
+__all__ = ["DEFAULT_BUDGET", "Plugin", "RunConfig", "layer", "parse_assignments", "read_toml", "validate"]
+
+DEFAULT_BUDGET = "60s"
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+_DEFAULT_PARTS = {"optimizer": {"name": "memetic"}, "archive": {"name": "pareto"}}
+
+
+class Plugin(BaseModel):
+    """A replaceable part by name, and its options."""
+
+    model_config = _STRICT
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class RunConfig(BaseModel):
+    """Everything a run can be told. The resolved values are in the log."""
+
+    model_config = _STRICT
+
+    budget: str = DEFAULT_BUDGET
+    optimizer: Plugin = Plugin(name=_DEFAULT_PARTS["optimizer"]["name"])
+    archive: Plugin = Plugin(name=_DEFAULT_PARTS["archive"]["name"])
+    executor: str = "auto"
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = None
+    rng_seed: int = 0
+    deterministic: bool | None = None
+    look_ahead: Annotated[int, Field(ge=0, le=1024)] | None = None
+    target: float | None = None
+    patience: Annotated[int, Field(ge=1)] | None = None
+    select: str | None = None
+    repeats: Annotated[int, Field(ge=1)] | None = None
+    limits: dict[str, float] = Field(default_factory=dict)
+
+    def resolved(self, one_at_a_time: bool) -> RunConfig:
+        """With every automatic choice made. Objectives measured outside are measured with one worker."""
+        workers = self.workers or (1 if one_at_a_time else usable_cores())
+        deterministic = workers == 1 if self.deterministic is None else self.deterministic
+        window = workers - 1 if deterministic else 1
+        look_ahead = window if self.look_ahead is None else self.look_ahead
+        return self.model_copy(update={"workers": workers, "deterministic": deterministic, "look_ahead": look_ahead})
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, at most 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, cores)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A config file as a mapping. Raises ConfigError naming the file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: the config file cannot be read ({error.strerror}); check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from None
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """``["optimizer.options.sigma=0.3", "workers=2"]`` -> nested mapping. Values are TOML, or else plain text."""
+    found: dict[str, Any] = {}
+    for text in assignments:
+        dotted, equals, value = text.partition("=")
+        keys = dotted.strip().split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"--set {text!r} is not key=value; write for example --set workers=2")
+        place = found
+        for key in keys[:-1]:
+            inner: Any = place.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"--set {text!r} sets a key inside a plain value; give {dotted!r} once")
+            place = cast("dict[str, Any]", inner)
+        place[keys[-1]] = _toml_value(value.strip())
+    return found
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def layer(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later mappings over earlier ones, tables merged key by key. ``optimizer = "name"`` is short for a table with that name."""
+    merged: dict[str, Any] = {}
+    for settings in layers:
+        for key, value in settings.items():
+            if key in ("optimizer", "archive") and isinstance(value, str):
+                value = {"name": value}
+            before: Any = merged.get(key)
+            tables = isinstance(before, dict) and isinstance(value, dict)
+            merged[key] = layer(before, value) if tables else value  # pyright: ignore[reportUnknownArgumentType]
+    return merged
+
+
+def validate(settings: Mapping[str, Any], where: str = "settings") -> RunConfig:
+    """Raises ConfigError that names the key, what is wrong and what would be right."""
+    try:
+        return RunConfig.model_validate(layer(_DEFAULT_PARTS, settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = Plugin.model_fields if len(first["loc"]) > 1 else RunConfig.model_fields
+            raise ConfigError(f"{where}: the key {key!r} is unknown; the keys are: {', '.join(sorted(known))}") from None
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise ConfigError(f"{where}: {key} is {first['input']!r}; {message}") from None

@@ -1,0 +1,145 @@
+"""kill -9 at random instants: of the controller process alone, and of the whole tree; then resume and compare.
+
+    python benchmarks/kill/run.py --times 50
+
+Counts, over all kills: processes alive one second later, rollouts done twice, final logs that differ from the uninterrupted run's.
+Every figure must be zero, but for rollouts: at most the one in flight per kill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from agentopt.core.events import canonical
+from agentopt.store.layout import is_run_folder
+from agentopt.store.sqlite import SqliteStore
+
+HERE = Path(__file__).parent
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def start(*arguments: str, marks: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"KILL_MARKS": str(marks)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "agentopt", *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def evolve(out: Path, budget: str, marks: Path) -> subprocess.Popen[bytes]:
+    settings = ("--budget", budget, "--workers", "1", "--rng-seed", "3", "--optimizer", "mutate", "--out", str(out))
+    return start("evolve", str(HERE / "task.py"), *settings, marks=marks)
+
+
+def read(folder: Path) -> list[Any]:
+    with contextlib.closing(SqliteStore.open(folder, read_only=True)) as store:
+        return canonical(store.read())
+
+
+def kill(process: subprocess.Popen[bytes], whole_tree: bool) -> None:
+    targets = [process.pid]
+    if whole_tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            targets += [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    for pid in targets:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def left_running() -> list[str]:
+    """Descendants that are still alive; orphans come to us because we are a subreaper."""
+    alive: list[str] = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                alive.append(f"{child.pid} {' '.join(child.cmdline())[:60]}")
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return alive
+
+
+def one(whole_tree: bool, seconds: float, budget: str, expected: list[Any], work: Path) -> dict[str, Any]:
+    """One run, killed once at ``seconds`` after its start and resumed to its end."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    out, marks = work / "run", work / "marks"
+    marks.touch()
+    process = evolve(out, budget, marks)
+    time.sleep(seconds)
+    finished = process.poll() is not None
+    kill(process, whole_tree)
+    time.sleep(1.0)
+    alive = left_running()
+    begun = is_run_folder(out)
+    code = (start("resume", str(out), marks=marks) if begun else evolve(out, budget, marks)).wait()
+    log = read(out) if is_run_folder(out) else []
+    logged = sum(kind == "rollout" for kind, _ in log)
+    return {
+        "whole_tree": whole_tree,
+        "seconds": round(seconds, 3),
+        "finished_before": finished,
+        "begun": begun,
+        "alive": alive,
+        "exit_code": code,
+        "identical": log == expected,
+        "rollouts_repeated": len(marks.read_text()) - logged,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=50, help="kills of each kind")
+    parser.add_argument("--budget", default="40evals")
+    parser.add_argument("--rng-seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="a .jsonl file for the rows")
+    options = parser.parse_args()
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    rng = random.Random(options.rng_seed)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        begun = time.monotonic()
+        (work / "marks").touch()
+        if evolve(work / "whole", options.budget, work / "marks").wait():
+            print("the uninterrupted run failed", file=sys.stderr)
+            return 2
+        length, expected = time.monotonic() - begun, read(work / "whole")
+        rows: list[dict[str, Any]] = []
+        for whole_tree in (False, True):
+            for _ in range(options.times):
+                rows.append(one(whole_tree, rng.uniform(0.0, length), options.budget, expected, work / "one"))
+                print(json.dumps(rows[-1]), flush=True)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    in_run = [row for row in rows if row["begun"] and not row["finished_before"]]
+    verdict = {
+        "kills": len(rows),
+        "in_a_run": len(in_run),
+        "left_alive": sum(bool(row["alive"]) for row in rows),
+        "not_identical": sum(not row["identical"] for row in rows),
+        "bad_exit": sum(row["exit_code"] != 0 for row in rows),
+        "most_rollouts_repeated": max(row["rollouts_repeated"] for row in in_run) if in_run else 0,
+    }
+    print(json.dumps(verdict))
+    good = not (verdict["left_alive"] or verdict["not_identical"] or verdict["bad_exit"]) and verdict["most_rollouts_repeated"] <= 1
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

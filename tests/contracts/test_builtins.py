@@ -1,0 +1,86 @@
+"""Every built-in keeps its contract by lying in its folder: nothing is listed here."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agentopt.archives
+import agentopt.executors
+import agentopt.optimizers
+from agentopt.core.protocols import Archive, Executor, Optimizer, OptimizerContext, Store
+from agentopt.store.memory import MemoryStore
+from agentopt.store.sqlite import SqliteStore
+from agentopt.testing import ArchiveContract, ExecutorContract, OptimizerContract, StoreContract, make_task, task_card
+
+
+def found(room: Any) -> dict[str, Any]:
+    names = [item.name for item in pkgutil.iter_modules(room.__path__)]
+    return {name: import_module(f"{room.__name__}.{name}") for name in names}
+
+
+ROOMS = {
+    "optimizers": (found(agentopt.optimizers), OptimizerContract),
+    "archives": (found(agentopt.archives), ArchiveContract),
+    "executors": (found(agentopt.executors), ExecutorContract),
+}
+
+
+def factory(module: Any) -> Any:
+    return getattr(module, module.__all__[0])
+
+
+def child(name: str, options: Mapping[str, Any]) -> Optimizer:
+    return factory(ROOMS["optimizers"][0][name])(OptimizerContext(task_card(make_task()), options, child))
+
+
+def passing(module: Any, contract: type) -> type:
+    body: dict[str, Any] = {"make": lambda self, context: factory(module)(context)}
+    if contract is OptimizerContract:
+        body["child"] = lambda self, name, options: child(name, options)
+    return type(f"Test{factory(module).__name__}", (contract,), body)
+
+
+for _modules, _contract in ROOMS.values():
+    for _module in _modules.values():
+        _class = passing(_module, _contract)
+        globals()[_class.__name__] = _class
+
+
+@pytest.mark.parametrize("module", [module for modules, _ in ROOMS.values() for module in modules.values()], ids=lambda m: m.__name__)
+def test_a_file_holds_one_part(module: Any) -> None:
+    """The first public name is the part itself, what else a file shows are the part's options."""
+    part, *others = module.__all__
+    assert callable(getattr(module, part))
+    assert all(name == f"{part}Options" for name in others)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_is_empty(room: str) -> None:
+    assert ROOMS[room][0]
+
+
+class TestSqliteStore(StoreContract):
+    def make(self, folder: Path) -> Store:
+        return SqliteStore.create(folder / "run")
+
+    def reopen(self, folder: Path) -> Store:
+        return SqliteStore.open(folder / "run")
+
+
+class TestMemoryStore(StoreContract):
+    def make(self, folder: Path) -> Store:
+        return MemoryStore()
+
+
+def test_what_is_built_has_the_protocol(tmp_path: Path) -> None:
+    with SqliteStore.create(tmp_path / "run") as store:
+        assert isinstance(store, Store)
+    assert isinstance(MemoryStore(), Store)
+    assert all(hasattr(factory(module), "admits") for module in ROOMS["archives"][0].values())
+    assert not isinstance(store, Archive | Executor | Optimizer)

@@ -1,0 +1,203 @@
+"""The controller's side: what happens when the processes behind it cannot start, do not answer or end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from agentopt.core.errors import TaskError
+from agentopt.core.task import Case, Limits
+from agentopt.executors.boxed import Boxed
+from agentopt.executors.worker import Worker
+from agentopt.sandbox import client
+from tests.boxes import DOUBLE, candidate, context, make_task, once, opened
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "words"),
+    [
+        ("not_there_at_all", None, "imports: 'not_there_at_all' cannot be imported in the box: ModuleNotFoundError"),
+        ("broken_on_import", "1 / 0", "imports: 'broken_on_import' cannot be imported in the box: ZeroDivisionError"),
+        (
+            "starts_a_thread",
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+            "start 1 threads",
+        ),
+    ],
+)
+async def test_unusable_imports_are_the_tasks_mistake(tmp_path, monkeypatch, module, source, words):
+    if source is not None:
+        (tmp_path / f"{module}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    task = make_task(imports=(module,))
+    async with opened(Boxed, task) as executor:
+        session = await executor.open(candidate(task))
+        with pytest.raises(TaskError, match=words.split(":")[0]) as error:
+            await session.rollout("one", 0, 1)
+        assert words in str(error.value)
+
+
+async def test_a_module_beside_the_task_is_named_with_its_remedy(tmp_path, monkeypatch):
+    (tmp_path / "beside_the_task.py").write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import beside_the_task
+
+    task = make_task(folder=tmp_path)
+    task.run(lambda program, input: beside_the_task.double(input["x"]))
+    async with opened(Boxed, task) as executor:
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert failure.kind == "build"
+        assert "No module named 'beside_the_task'; name the file in box_files" in failure.message
+    task = make_task(folder=tmp_path, box_files=("beside_the_task.py",))
+    task.run(lambda program, input: beside_the_task.double(input["x"]))
+    async with opened(Boxed, task) as executor:
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+
+
+async def test_a_zygote_that_never_starts_is_infrastructure(monkeypatch):
+    monkeypatch.setattr(client, "boot_command", lambda *arguments: ["/bin/sh", "-c", "echo no such interpreter; exit 3"])
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert (failure.kind, "no such interpreter" in failure.message) == ("infrastructure", True)
+
+
+async def test_imports_that_take_too_long_are_infrastructure(monkeypatch):
+    monkeypatch.setattr(client, "boot_command", lambda *arguments: ["/bin/sleep", "60"])
+    monkeypatch.setattr(client, "_IMPORT_SECONDS", 0.1)
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert (failure.kind, failure.message) == ("infrastructure", "the task's imports took longer than 0.1 s")
+
+
+async def test_a_zygote_that_stops_answering_is_infrastructure(monkeypatch):
+    monkeypatch.setattr(client, "_OPEN_SECONDS", 0.3)
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+        os.kill(executor._boxes.zygote.pid, signal.SIGSTOP)
+        monkeypatch.setattr(client, "_GRACE_SECONDS", 0.1)
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert (failure.kind, failure.message) == ("infrastructure", "a box did not open within 0.3 s")
+
+
+async def test_a_zygote_that_dies_with_every_request_is_given_up(monkeypatch):
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        zygote = executor._boxes.zygote
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+        request = zygote._request
+
+        async def killing(door, spec):
+            os.kill(zygote.pid, signal.SIGKILL)
+            psutil.Process(zygote.pid).wait(5)
+            return await request(door, spec)
+
+        monkeypatch.setattr(zygote, "_request", killing)
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert (failure.kind, failure.message) == ("infrastructure", "the process that opens boxes died twice in a row")
+
+
+async def test_a_box_that_cannot_be_set_up_is_infrastructure(tmp_path):
+    (tmp_path / "table.txt").write_text("1")
+    task = make_task(folder=tmp_path, box_files=("table.txt",))
+    async with opened(Boxed, task) as executor:
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+        (tmp_path / "table.txt").unlink()
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert failure.kind == "infrastructure"
+        assert "the box could not be set up: [Errno 2]" in failure.message
+
+
+async def test_walls_that_cannot_be_raised_keep_the_candidate_out(monkeypatch):
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        plan = executor._boxes.zygote._plan
+        object.__setattr__(plan, "caps", (*plan.caps[:1], None, *plan.caps[2:]))
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert failure.kind == "infrastructure"
+        assert "TypeError" in failure.message
+
+
+async def test_closing_ends_a_rollout_that_is_under_way():
+    task = make_task("import time\ndef f(x): return 4 if x == 2 else time.sleep(60)", limits=Limits(seconds=60))
+    async with opened(Boxed, task) as executor:
+        session = await executor.open(candidate(task))
+        assert (await session.rollout("two", 0, 1)).scores == {"right": 1.0}
+        rollout = asyncio.create_task(session.rollout("one", 0, 1))
+        await asyncio.sleep(0.1)
+        begun = time.monotonic()
+        await executor.close()
+        assert time.monotonic() - begun < 1
+        assert (await rollout).failure.kind == "infrastructure"
+
+
+async def test_a_cancelled_start_leaves_no_process():
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        session = await executor.open(candidate(task))
+        rollout = asyncio.create_task(session.rollout("one", 0, 1))
+        await asyncio.sleep(0.02)
+        rollout.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await rollout
+        assert (await session.rollout("one", 0, 1)).scores == {"right": 1.0}
+
+
+@pytest.mark.parametrize(("executor_class", "seen"), [(Worker, "here"), (Boxed, None)])
+async def test_only_a_worker_has_the_users_environment(monkeypatch, executor_class, seen):
+    monkeypatch.setenv("AGENTOPT_TEST_VARIABLE", "here")
+    task = make_task("import os\ndef f(x): return os.environ.get('AGENTOPT_TEST_VARIABLE')")
+    task.score(lambda case, output, measured: {"right": 1, "feedback": str(output)})
+    async with opened(executor_class, task) as executor:
+        assert (await once(executor, task, task.seed_values["f"])).feedback == str(seen)
+
+
+async def test_a_worker_keeps_deadlines_but_has_no_memory_limit():
+    task = make_task("def f(x):\n    return len(bytes(300 << 20)) and x * 2 if x == 1 else f(1) and max(iter(int, 1))")
+    async with opened(Worker, task) as executor:
+        session = await executor.open(candidate(task))
+        assert (await session.rollout("one", 0, 1)).scores == {"right": 1.0}
+        assert (await session.rollout("two", 0, 1)).failure.kind == "timeout"
+
+
+async def test_the_first_question_includes_loading_in_its_deadline():
+    task = make_task("import time\ntime.sleep(1.2)\ndef f(x): time.sleep(1.2)")
+    async with opened(Boxed, task) as executor:
+        begun = time.monotonic()
+        assert (await once(executor, task, task.seed_values["f"])).failure.kind == "timeout"
+        assert time.monotonic() - begun < 3.5
+
+
+async def test_an_executor_that_was_never_used_starts_nothing():
+    executor = Boxed(context(make_task()))
+    assert psutil.Process().children() == []
+    await executor.close()
+
+
+async def test_a_scorer_that_is_killed_while_it_judges_twice_is_infrastructure():
+    task = make_task()
+
+    @task.score
+    def score(case, output, measured):
+        __import__("os").kill(__import__("os").getpid(), 9)
+
+    async with opened(Boxed, task) as executor:
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert (failure.kind, failure.message) == ("infrastructure", "the scorer process died twice in a row")
+
+
+async def test_large_arrays_cross_both_ways():
+    import numpy as np
+
+    array = np.arange(1 << 20, dtype=float)
+    task = make_task(cases={"train": [Case("a", {"x": array})]}, limits=Limits(output_mb=10), imports=("numpy",))
+    task.score(lambda case, output, measured: float((output == case.input["x"] * 2).all()))
+    async with opened(Boxed, task) as executor:
+        assert (await once(executor, task, DOUBLE, "a")).scores == {"right": 1.0}
