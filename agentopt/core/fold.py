@@ -122,7 +122,7 @@ class RunState:
     def _on_proposed(self, event: Event) -> None:
         data = event.data
         if data["index"] >= 0:
-            self.asks = data["index"] + 1
+            self.asks = max(self.asks, data["index"] + 1)
         if data.get("duplicate"):
             return
         self.evals += 1
@@ -188,7 +188,7 @@ class RunState:
     def _on_note(self, event: Event) -> None:
         if event.data["kind"] == "refused":
             self.failures["refused"] += 1
-            self.asks = event.data["index"] + 1
+            self.asks = max(self.asks, event.data["index"] + 1)
 
     def _on_stopped(self, event: Event) -> None:
         self.status, self.why = event.data["status"], event.data["why"]
