@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from agentopt.core import wire
 from agentopt.core.errors import TaskError
 from agentopt.core.task import Cases, Kind, Parameter, Task
 
@@ -195,8 +196,18 @@ def fingerprint(task: Task, cases: Cases) -> str:
         [(o.name, o.direction, o.source, o.floor, o.ceiling) for o in task.objectives],
         [(split, [case.id for case in members]) for split, members in cases.items()],
     ]
+    for members in cases.values():
+        for case in members:
+            digest.update(_bytes_of(case.input) + _bytes_of(case.expected))
     digest.update(json.dumps(described, sort_keys=True, default=repr).encode())
     return digest.hexdigest()[:16]
+
+
+def _bytes_of(value: Any) -> bytes:
+    try:
+        return wire.encode(value)
+    except wire.WireError:
+        return repr(value).encode(errors="backslashreplace")
 
 
 @contextmanager

@@ -135,3 +135,5 @@ def test_the_fingerprint_changes_with_what_matters(folder: Path):
     (folder / "seed.py").write_text("def f(x):\n    return x\n")
     (folder / "task.py").write_text(TASK.replace("return output", "return output + 1"))
     assert fingerprint(load_task(folder), make_cases(task)) != before
+    for changed in (Case("a", 2), Case("a", 1, expected={3}), Case("b", 1)):
+        assert fingerprint(task, {"train": (changed,)}) != before

@@ -12,6 +12,9 @@ __all__ = ["Stopping"]
 _BARREN_ASKS = 1000
 _JUDGED_FROM = 10
 _SCORER_ERRORS_ALLOWED = 0.2
+_OPENING_SECONDS = 0.5
+_MARGIN = 1.5
+"""The test split is given half as much time again as rollouts took so far: a machine may have become busier since."""
 
 
 class Stopping:
@@ -45,7 +48,7 @@ class Stopping:
             return 0.0
         paces = [self._pace(key) for key in wanted]
         longest = max(paces) if run.parts.executor.capacity > 1 else sum(paces)
-        return 0.3 + 1.25 * size * longest
+        return _OPENING_SECONDS + _MARGIN * size * longest
 
     def _pace(self, key: str) -> float:
         """Seconds per rollout of a told candidate, on its slower split."""
