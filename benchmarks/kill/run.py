@@ -76,10 +76,9 @@ def left_running() -> list[str]:
 
 def one(whole_tree: bool, seconds: float, budget: str, expected: list[Any], work: Path) -> dict[str, Any]:
     """One run, killed once at ``seconds`` after its start and resumed to its end."""
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
     out, marks = work / "run", work / "marks"
-    marks.touch()
+    shutil.rmtree(out, ignore_errors=True)
+    marks.write_text("")
     process = evolve(out, budget, marks)
     time.sleep(seconds)
     finished = process.poll() is not None
@@ -122,7 +121,7 @@ def main() -> int:
         rows: list[dict[str, Any]] = []
         for whole_tree in (False, True):
             for _ in range(options.times):
-                rows.append(one(whole_tree, rng.uniform(0.0, length), options.budget, expected, work / "one"))
+                rows.append(one(whole_tree, rng.uniform(0.0, length), options.budget, expected, work))
                 print(json.dumps(rows[-1]), flush=True)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

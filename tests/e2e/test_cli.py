@@ -83,7 +83,8 @@ def test_settings_from_everywhere(folder: Path):
     assert config["workers"] == 1
     assert config["limits"] == {"seconds": 3}
     assert (config["patience"], config["target"], config["select"]) == (50, -1.0, "error")
-    code, out, err = call(folder, "evolve", "line", "--config", "run.toml", "--from", str(run), "--out", "second", "--workers", "2", "--json")
+    again = ("--config", "run.toml", "--from", str(run), "--out", "second", "--workers", "2", "--json")
+    code, out, err = call(folder, "evolve", "line", *again)
     assert code == 0, err
     best = json.loads((folder / run / "summary.json").read_text())["best"]["id"]
     assert json.loads(out.splitlines()[-1])["seed"]["id"] == best

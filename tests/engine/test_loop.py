@@ -306,7 +306,11 @@ async def test_on_case_failure_worst_counts_a_failed_case_as_the_floor():
     assert not state.failures
     children = [event.data for event in world.store.events if event.kind == "evaluated"][1:4]
     assert all(-70 < child["splits"]["train"]["scores"]["score"] < -50 for child in children)
-    world = World(make_task(objectives=objectives, on_case_failure="worst"), judge=lambda v, c, r: Failure("crash", "all") if v["x"] else 1.0)
+
+    def all_fail(values: Any, case: str, repeat: int) -> Any:
+        return Failure("crash", "all") if values["x"] else 1.0
+
+    world = World(make_task(objectives=objectives, on_case_failure="worst"), judge=all_fail)
     assert (await world.run()).failures["crash"] == 11
 
 

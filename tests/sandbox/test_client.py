@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 
 import psutil
@@ -42,7 +43,7 @@ async def test_unusable_imports_are_the_tasks_mistake(tmp_path, monkeypatch, mod
         assert words in str(error.value)
 
 
-async def test_a_module_beside_the_task_is_named_with_its_remedy(tmp_path, monkeypatch):
+async def test_a_module_beside_the_task_travels_along(tmp_path, monkeypatch):
     (tmp_path / "beside_the_task.py").write_text("def double(x):\n    return 2 * x\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     import beside_the_task
@@ -50,11 +51,27 @@ async def test_a_module_beside_the_task_is_named_with_its_remedy(tmp_path, monke
     task = make_task(folder=tmp_path)
     task.run(lambda program, input: beside_the_task.double(input["x"]))
     async with opened(Boxed, task) as executor:
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+
+
+async def test_a_module_from_elsewhere_is_named_with_its_remedy(tmp_path, monkeypatch):
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "task"
+    for place in (elsewhere, folder):
+        place.mkdir()
+    (elsewhere / "from_elsewhere.py").write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(str(elsewhere))
+    import from_elsewhere
+
+    monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry != str(elsewhere)])
+    task = make_task(folder=folder)
+    task.run(lambda program, input: from_elsewhere.double(input["x"]))
+    async with opened(Boxed, task) as executor:
         failure = (await once(executor, task, DOUBLE)).failure
         assert failure.kind == "build"
-        assert "No module named 'beside_the_task'; name the file in box_files" in failure.message
-    task = make_task(folder=tmp_path, box_files=("beside_the_task.py",))
-    task.run(lambda program, input: beside_the_task.double(input["x"]))
+        assert "No module named 'from_elsewhere'; name the file in box_files" in failure.message
+    (folder / "from_elsewhere.py").write_text((elsewhere / "from_elsewhere.py").read_text())
+    task = make_task(folder=folder, box_files=("from_elsewhere.py",))
+    task.run(lambda program, input: from_elsewhere.double(input["x"]))
     async with opened(Boxed, task) as executor:
         assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
 
