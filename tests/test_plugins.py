@@ -25,3 +25,22 @@ def test_anyone_can_bring_a_part():
 def test_a_wrong_name_lists_what_there_is():
     with pytest.raises(ConfigError, match=r"archive: there is no 'pareton'; there is pareto, or give package.module:Name"):
         resolve("archives", "pareton")
+
+
+def test_an_installed_package_can_bring_a_part_by_name(monkeypatch: pytest.MonkeyPatch):
+    class Point:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def load(self) -> str:
+            return f"the part {self.name}"
+
+    asked: list[str] = []
+
+    def entry_points(group: str) -> list[Point]:
+        asked.append(group)
+        return [Point("theirs"), Point("others")]
+
+    monkeypatch.setattr("agentopt.plugins.entry_points", entry_points)
+    assert resolve("executors", "others") == "the part others"
+    assert asked == ["agentopt.executors"]

@@ -100,22 +100,27 @@ class Journey:
         """Train, ``evaluated``, its turn, validation if it would reach the front, ``confirmed``, ``admitted``."""
         run, candidate = self._run, opened.candidate
         async with _Box(self._parts.executor, candidate) as box:
-            await self._collect(box, opened, "train")
-            evaluation = self._conclude(opened)
-            if not opened.evaluated:
-                run.append("evaluated", {**_evaluated(evaluation), "stage": "train"})
-                opened.evaluated = True
-            await run.order.turn(opened.ticket)
-            if self._wants_confirmation(Entry(candidate, evaluation), opened):
-                await self._collect(box, opened, "validation")
-                evaluation = self._conclude(opened)
-                run.append("confirmed", _evaluated(evaluation, "validation"))
-                opened.confirmed = True
+            evaluation = await self._measure(box, opened)
         run.ledger.release("rollouts", self._most - len(opened.rollouts))
         del run.open[candidate.id]
         entry = Entry(candidate, evaluation)
         run.known.settle(entry)
         run.tell(entry, self._parts.archive.add(entry), opened.ticket)
+
+    async def _measure(self, box: _Box, opened: Open) -> Evaluation:
+        await self._collect(box, opened, "train")
+        evaluation = self._conclude(opened)
+        if not opened.evaluated:
+            self._run.append("evaluated", {**_evaluated(evaluation), "stage": "train"})
+            opened.evaluated = True
+        await self._run.order.turn(opened.ticket)
+        if not self._wants_confirmation(Entry(opened.candidate, evaluation), opened):
+            return evaluation
+        await self._collect(box, opened, "validation")
+        evaluation = self._conclude(opened)
+        self._run.append("confirmed", _evaluated(evaluation, "validation"))
+        opened.confirmed = True
+        return evaluation
 
     def _wants_confirmation(self, entry: Entry, opened: Open) -> bool:
         if opened.confirmed or entry.failure or not self._schedule.size("validation"):
