@@ -7,7 +7,7 @@ import ast
 from agentopt.core.normalise import normalise_python
 from agentopt.edits.numeric import BUILTIN_NAMES, imported_modules, is_pure_call
 from agentopt.edits.scan import Block, Function, Slot, scan
-from agentopt.edits.source import Spans, compiles, parse, survey
+from agentopt.edits.source import Spans, compiles, parse, survey, walk
 
 __all__ = ["UNREADABLE", "Draft"]
 
@@ -32,34 +32,42 @@ class Draft:
         self.modules = imported_modules(self._before.imports)
         self._spans = [Spans(source.encode()).of(statement) for statement in self.tree.body]
         self._touched: set[int] = set()
-        self.scan()
+        self._scanned: tuple[list[Slot], list[Block]] | None = None
 
     @property
     def size(self) -> int:
         """Nodes of the tree before any change."""
         return self._before.size
 
-    def scan(self) -> None:
-        """Look for slots and blocks (again, after a change)."""
-        self.slots: list[Slot]
-        self.blocks: list[Block]
-        self.slots, self.blocks = scan(self.tree, self.modules)
+    @property
+    def slots(self) -> list[Slot]:
+        """Where expressions of the functions can be changed, as the tree is now."""
+        return self._scan()[0]
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The lists of statements of the functions, as the tree is now."""
+        return self._scan()[1]
+
+    def _scan(self) -> tuple[list[Slot], list[Block]]:
+        if self._scanned is None:
+            self._scanned = scan(self.tree, self.modules)
+        return self._scanned
 
     def touch(self, function: Function) -> None:
         self._touched.add(function.top)
+        self._scanned = None
 
     def touch_statement(self, statement: ast.stmt) -> None:
         self._touched.add(self.tree.body.index(statement))
 
     def is_pure(self, node: ast.AST) -> bool:
         """May ``node`` be copied: it calls nothing but arithmetic and binds, awaits or yields nothing."""
-        return all(
-            is_pure_call(part, self.modules) if isinstance(part, ast.Call) else not isinstance(part, _IMPURE) for part in ast.walk(node)
-        )
+        return all(is_pure_call(part, self.modules) if isinstance(part, ast.Call) else not isinstance(part, _IMPURE) for part in walk(node))
 
     def fits(self, node: ast.expr, slot: Slot) -> bool:
         """May a copy of ``node`` stand at ``slot``: it is pure, and the names it uses are bound there."""
-        used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        used = {part.id for part in walk(node) if isinstance(part, ast.Name)}
         return self.is_pure(node) and used <= {*slot.names, *self.modules, *BUILTIN_NAMES}
 
     def finish(self, max_nodes: int) -> str | None:

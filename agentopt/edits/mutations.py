@@ -45,7 +45,6 @@ def mutate(source: str, weights: Mapping[str, float], rng: Random, count: int = 
             name = rng.choices(list(left), list(left.values()))[0]
             if OPERATORS[name](draft, rng):
                 applied.append(name)
-                draft.scan()
             else:
                 del left[name]
         text = draft.finish(max_nodes)

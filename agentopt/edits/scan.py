@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from agentopt.edits.numeric import is_pure_call
+from agentopt.edits.source import walk
 
 __all__ = ["ARITHMETIC", "ORDERINGS", "Block", "Function", "Slot", "is_number", "scan"]
 
@@ -117,11 +118,11 @@ class _Scanner:
                 self._definitions(member)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             self._function = Function(prefix + node.name, outer.top, set(outer.numbers))
-            parameters = [arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg) and arg.arg not in ("self", "cls")]
+            parameters = [arg.arg for arg in walk(node.args) if isinstance(arg, ast.arg) and arg.arg not in ("self", "cls")]
             self._bind(parameters)
             self._block(node.body)
             # nothing speaks against a parameter that is not used (any more)
-            used = {name.id for statement in node.body for name in ast.walk(statement) if isinstance(name, ast.Name)}
+            used = {name.id for statement in node.body for name in walk(statement) if isinstance(name, ast.Name)}
             self._function.numbers.update(name for name in parameters if name not in used)
         self._function, self._names = outer, names
 
@@ -156,9 +157,9 @@ class _Scanner:
         held: Any = getattr(node, field)
         part: Any = held if index < 0 else held[index]
         if isinstance(part, ast.pattern):
-            self._bind(str(part.name) for part in ast.walk(part) if isinstance(part, ast.MatchAs | ast.MatchStar) and part.name)
+            self._bind(str(part.name) for part in walk(part) if isinstance(part, ast.MatchAs | ast.MatchStar) and part.name)
         elif isinstance(part, ast.expr) and isinstance(getattr(part, "ctx", None), ast.Store | ast.Del):
-            self._bind(name.id for name in ast.walk(part) if isinstance(name, ast.Name))
+            self._bind(name.id for name in walk(part) if isinstance(name, ast.Name))
         elif isinstance(part, ast.expr):
             self._expression(node, field, index, numeric=isinstance(node, ast.Return | ast.AugAssign))
         elif isinstance(part, ast.AST) and part._fields:

@@ -6,10 +6,11 @@ import ast
 import builtins
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-__all__ = ["Spans", "Survey", "compiles", "parse", "survey"]
+__all__ = ["Spans", "Survey", "compiles", "parse", "survey", "walk"]
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__class__"}
 _Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -95,6 +96,15 @@ def _children(node: ast.AST) -> list[ast.AST]:
         elif isinstance(held, ast.AST):
             children.append(held)
     return children
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """As ast.walk, in another order, without operators and contexts, and faster."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack += _children(node)
 
 
 class _Names:

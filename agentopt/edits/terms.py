@@ -8,7 +8,7 @@ from random import Random
 from agentopt.edits.draft import Draft
 from agentopt.edits.scan import Slot
 
-__all__ = ["call", "call_any", "copied", "factor", "name", "number", "rounded", "term"]
+__all__ = ["call", "call_any", "copied", "factor", "name", "number", "rounded", "term", "weight"]
 
 _MODULES = ("numpy", "math")
 
@@ -53,12 +53,17 @@ def factor(rng: Random) -> ast.expr:
     return number(rounded(rng.lognormvariate(0.0, 1.0)))
 
 
+def weight(rng: Random) -> ast.expr:
+    """A positive number from 0.003 to 3: what is added to a good program had better be small, to be tuned later."""
+    return number(rounded(10.0 ** rng.uniform(-2.5, 0.5)))
+
+
 def term(draft: Draft, slot: Slot, rng: Random) -> ast.expr | None:
     """Something to add at ``slot``: a name, a product, ratio, power or difference of names, or a part of the function; mostly weighted."""
     made = rng.choice((_single, _single, _product, _ratio, _power, _difference, _existing))(draft, slot, rng)
-    if made is None or rng.random() < 0.3:
+    if made is None or rng.random() < 0.2:
         return made
-    return ast.BinOp(factor(rng), ast.Mult(), made)
+    return ast.BinOp(weight(rng), ast.Mult(), made)
 
 
 def _single(draft: Draft, slot: Slot, rng: Random) -> ast.expr:

@@ -28,7 +28,7 @@ _ZERO_SCALES = (1.0, 0.1, 10.0, 0.01)
 class TuneOptions:
     """What can be set."""
 
-    sigma: float = 0.3
+    sigma: float = 0.6
     """First standard deviation of a step, in units of the number's size (or of its range)."""
     population: int = 0
     """Candidates per generation in the first bout of a structure; 0 means 4 + 3 ln(dimension)."""

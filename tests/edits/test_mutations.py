@@ -178,9 +178,18 @@ def test_a_branch_needs_a_number_to_ask_about() -> None:
 
 
 def test_names_stay_bound() -> None:
-    source = "def f(x):\n    y = x + 1\n    return y\n"
-    assert all(mutate(source, {"drop": 1.0}, Random(seed)) is None for seed in range(5))
-    assert mutate("from math import *\n" + source, {"drop": 1.0}, Random(0)) is not None
+    source = "def f(x):\n    if x:\n        y = 1\n        print(x)\n    return y\n"
+    dropped = [made.source for seed in range(10) if (made := mutate(source, {"drop": 1.0}, Random(seed)))]
+    assert dropped
+    assert all("y = 1" in text for text in dropped)
+    starred = [made.source for seed in range(10) if (made := mutate("from math import *\n" + source, {"drop": 1.0}, Random(seed)))]
+    assert any("y = 1" not in text for text in starred), "what a star import binds cannot be known"
+
+
+def test_statements_that_depend_on_each_other_keep_their_order() -> None:
+    source = "def f(x):\n    y = x + 1\n    z = y * 2\n    x += z\n    return x\n"
+    assert all(mutate(source, {"swap": 1.0}, Random(seed)) is None for seed in range(10))
+    assert all("y = x + 1" in made.source for seed in range(10) if (made := mutate(source, {"drop": 1.0}, Random(seed))))
 
 
 def test_terms_come_from_what_is_in_scope() -> None:

@@ -42,13 +42,13 @@ async def test_a_run_is_determined_by_its_seed(workers: int) -> None:
 @pytest.mark.parametrize("workers", [1, 5])
 async def test_replay_at_any_point_goes_on_as_if_nothing_had_happened(workers: int) -> None:
     run = Run(build("memetic", TASK), TASK, regression, seed=3, workers=workers)
-    for _ in range(50):
+    for _ in range(30):
         await run.step()
         other = run.resumed(build("memetic", TASK))
         answers = [await which.optimizer.propose(which.view, 4, Random("ask")) for which in (run, other)]
         assert proposal_ids(answers[0], TASK) == proposal_ids(answers[1], TASK)
     resumed = run.resumed(build("memetic", TASK))
-    assert ids(await run.go(80)) == ids(await resumed.go(80))
+    assert ids(await run.go(50)) == ids(await resumed.go(50))
 
 
 def result(optimizer: str, loss: float, number: int) -> Entry:
