@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from agentopt import __version__, plugins
 from agentopt.core.budget import parse_budget
@@ -113,10 +113,10 @@ class Job:
     def _optimizer(self) -> Optimizer:
         given = self.optimizer
         if given is None:
-            return self._build(self.config.optimizer.name, self.config.optimizer.options)
+            return self._build(self.config.optimizer.name, _flat(self.config.optimizer.options))
         if hasattr(given, "propose") and not isinstance(given, type):
             return given
-        return given(OptimizerContext(self.card, self.config.optimizer.options, self._build))
+        return given(OptimizerContext(self.card, _flat(self.config.optimizer.options), self._build))
 
     def _build(self, name: str, options: Mapping[str, Any]) -> Optimizer:
         return plugins.resolve("optimizers", name)(OptimizerContext(self.card, options, self._build))
@@ -162,6 +162,14 @@ class Job:
             "host": {"machine": platform.machine(), "system": platform.system(), "kernel": platform.release(), "cores": os.cpu_count()},
             "python": platform.python_version(),
         }
+
+
+def _flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """``{"tune": {"sigma": 0.5}}``, as a dotted key comes from a file or ``--set``, -> ``{"tune.sigma": 0.5}``."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        found |= _flat(cast("dict[str, Any]", value), f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+    return found
 
 
 def _absolute(source: str | None) -> str | None:

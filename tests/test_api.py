@@ -191,6 +191,14 @@ def test_settings_reach_the_run(tmp_path: Path):
     assert (result.status, result.why) == ("target", "the best reached -0.5")
 
 
+def test_options_of_an_optimizers_parts_are_reached_through_dots(tmp_path: Path):
+    file = write_task(tmp_path / "line")
+    settings = ["optimizer.options.tune.sigma=0.5", "optimizer.options.floor=0.3"]
+    assert ao.evolve(file, set=settings, budget="3evals", executor="inline", out=None).evaluations == 3
+    with pytest.raises(ConfigError, match=r"tune.sigmo is unknown"):
+        ao.evolve(file, set=["optimizer.options.tune.sigmo=0.5"], budget="3evals", executor="inline", out=None)
+
+
 def test_limits_can_be_overridden(tmp_path: Path):
     file = write_task(tmp_path / "line", seed="import time\ndef f(x):\n    time.sleep(0.4)\n    return x\n")
     with pytest.raises(SeedFailed, match="timeout"):
