@@ -1,6 +1,6 @@
 """kill -9 at random instants: of the controller process alone, and of the whole tree; then resume and compare.
 
-    python benchmarks/kill/run.py --times 50
+    python -m benchmarks.kill.run --times 50
 
 Counts, over all kills: processes alive one second later, rollouts done twice, final logs that differ from the uninterrupted run's.
 Every figure must be zero, but for rollouts: at most the one in flight per kill.
@@ -28,6 +28,7 @@ import psutil
 from agentopt.core.events import canonical
 from agentopt.store.layout import is_run_folder
 from agentopt.store.sqlite import SqliteStore
+from benchmarks.rows import append
 
 HERE = Path(__file__).parent
 _PR_SET_CHILD_SUBREAPER = 36
@@ -106,7 +107,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=50, help="kills of each kind")
     parser.add_argument("--budget", default="40evals")
     parser.add_argument("--rng-seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="a .jsonl file for the rows")
+    parser.add_argument("--save", action="store_true", help="add the verdict to results/")
     options = parser.parse_args()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     rng = random.Random(options.rng_seed)
@@ -123,9 +124,6 @@ def main() -> int:
             for _ in range(options.times):
                 rows.append(one(whole_tree, rng.uniform(0.0, length), options.budget, expected, work))
                 print(json.dumps(rows[-1]), flush=True)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
     in_run = [row for row in rows if not row["finished_before"]]
     verdict = {
         "kills": len(rows),
@@ -135,6 +133,8 @@ def main() -> int:
         "bad_exit": sum(row["exit_code"] != 0 for row in rows),
         "most_rollouts_repeated": max(row["rollouts_repeated"] for row in in_run) if in_run else 0,
     }
+    if options.save:
+        append("kill", [verdict])
     print(json.dumps(verdict))
     good = not (verdict["left_alive"] or verdict["not_identical"] or verdict["bad_exit"]) and verdict["most_rollouts_repeated"] <= 1
     return 0 if good else 1

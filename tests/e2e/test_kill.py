@@ -16,16 +16,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def killed(times: int, rng_seed: int) -> dict[str, Any]:
-    command = [sys.executable, str(ROOT / "benchmarks/kill/run.py"), "--times", str(times), "--rng-seed", str(rng_seed)]
+    command = [sys.executable, "-m", "benchmarks.kill.run", "--times", str(times), "--rng-seed", str(rng_seed)]
     environment = untraced() | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*command, "--budget", "25evals"], env=environment, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run([*command, "--budget", "25evals"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_few_kills_of_the_controller_and_of_the_whole_tree():
-    verdict = killed(3, rng_seed=11)
-    assert verdict["kills"] == 6
+    verdict = killed(2, rng_seed=11)
+    assert verdict["kills"] == 4
     assert verdict["left_alive"] == verdict["not_identical"] == verdict["bad_exit"] == 0
     assert verdict["most_rollouts_repeated"] <= 1
 
