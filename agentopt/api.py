@@ -160,11 +160,10 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
     job = assembly.Job.of(task, config, optimizer)
     job.check_budget()
     place = _Place.choose(task, options.get("out", ""))
-    store: Store = SqliteStore.create(place.folder) if place.folder else MemoryStore()
+    first = job.describe(str(place.folder or task.name), None if isinstance(spec, Task) else str(spec))
+    store = _new_store(place.folder, first)
     writer = _SummaryWriter(place.folder, store, options.get("on_event"))
     try:
-        source = None if isinstance(spec, Task) else str(spec)
-        store.append("run_started", job.describe(str(place.folder or task.name), source))
         return await _drive(job, store, writer, interruptible, started)
     except UserError:
         if not writer.begun:
@@ -305,6 +304,15 @@ class _Place:
         for folder in self.made:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _new_store(folder: Path | None, first: Mapping[str, Any]) -> Store:
+    """A log that begins with ``run_started``."""
+    if folder:
+        return SqliteStore.create(folder, ("run_started", first))
+    store = MemoryStore()
+    store.append("run_started", first)
+    return store
 
 
 # --- driving -----------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from agentopt.core.errors import StoreError
 from agentopt.core.events import SCHEMA
 from agentopt.store.layout import RUN_DB
+from agentopt.store.rows import Row
 
-__all__ = ["connect", "connect_reader", "explained", "make_file", "needed_version"]
+__all__ = ["INSERT_EVENT", "connect", "connect_reader", "explained", "make_file", "needed_version"]
 
 _APPLICATION_ID = 0x61676F70
 _TABLES = f"""
@@ -39,6 +40,9 @@ _MEANINGS = {
 }
 
 
+INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
+
+
 @contextmanager
 def explained(where: Path) -> Generator[None]:
     """Turn SQLite's errors into StoreError with one sentence."""
@@ -50,13 +54,15 @@ def explained(where: Path) -> Generator[None]:
         raise StoreError(f"run {where}: {meaning} ({error})") from error
 
 
-def make_file(folder: Path) -> None:
-    """Put an empty log into ``folder``: whole or not at all."""
+def make_file(folder: Path, first: Row | None = None) -> None:
+    """Put a log into ``folder``, empty or with its first row: whole or not at all."""
     unfinished = folder / f"{RUN_DB}.new"
     unfinished.unlink(missing_ok=True)
     connection = sqlite3.connect(unfinished, isolation_level=None)
     try:
         connection.executescript(_TABLES)
+        if first:
+            connection.execute(INSERT_EVENT, first)
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()

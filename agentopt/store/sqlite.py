@@ -17,7 +17,7 @@ from agentopt.core.events import EVENT_KINDS, PAID_KINDS, Event, chain_digest, e
 from agentopt.store.layout import BEST, LOCK, RUN_DB, SUMMARY
 from agentopt.store.lock import RunLock
 from agentopt.store.rows import START, Position, Row, checked, damaged, decoded, subject_of
-from agentopt.store.schema import connect, connect_reader, explained, make_file, needed_version
+from agentopt.store.schema import INSERT_EVENT, connect, connect_reader, explained, make_file, needed_version
 from agentopt.store.watch import FileWatch
 
 __all__ = ["SqliteStore"]
@@ -49,8 +49,11 @@ class SqliteStore:
             self._version = self._data_version()
 
     @classmethod
-    def create(cls, folder: Path) -> SqliteStore:
-        """A new, empty log in ``folder``, which is made if needed and must not hold a run yet."""
+    def create(cls, folder: Path, first: tuple[str, Mapping[str, Any]] | None = None) -> SqliteStore:
+        """A new log in ``folder``, which is made if needed and must not hold a run yet.
+
+        With ``first``, the kind and data of its first event, nobody ever sees the log without it, however early this process dies.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -62,7 +65,7 @@ class SqliteStore:
                     raise StoreError(f"run {folder} is there already ({name}); resume it, or choose another folder")
             try:
                 with explained(folder):
-                    make_file(folder)
+                    make_file(folder, _row(START, *first) if first else None)
             except OSError as error:
                 raise StoreError(f"run {folder} cannot be made: {error.strerror}; choose another folder") from error
         except BaseException:
@@ -100,14 +103,11 @@ class SqliteStore:
 
     def append(self, kind: str, data: Mapping[str, Any]) -> Event:
         """Safe against kill -9 on return, against power loss too for paid kinds. The event's data is as it will be read."""
-        if kind not in EVENT_KINDS:
-            raise ValueError(f"{kind!r} is not a kind of event")
-        text = encode_data(data)
-        seq, now = self._known.seq + 1, time.time()
-        digest = chain_digest(self._known.digest, seq, now, kind, text)
+        row = _row(self._known, kind, data)
         self._check_writable()
         with explained(self.folder):
-            self._insert((seq, now, kind, subject_of(data), text, digest), paid=kind in PAID_KINDS)
+            self._insert(row, paid=kind in PAID_KINDS)
+        seq, now, _, _, text, digest = row
         self._known = Position(seq, digest)
         return Event(seq, now, kind, json.loads(text), digest)
 
@@ -166,11 +166,11 @@ class SqliteStore:
 
     def _insert(self, row: Row, paid: bool) -> None:
         if not paid:
-            self._connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._connection.execute(INSERT_EVENT, row)
             return
         self._connection.execute("PRAGMA synchronous = FULL")
         try:
-            self._connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._connection.execute(INSERT_EVENT, row)
         finally:
             self._connection.execute("PRAGMA synchronous = NORMAL")
 
@@ -247,3 +247,11 @@ class SqliteStore:
         if hashlib.sha256(content).hexdigest() != digest:
             raise StoreError(f"run {self.folder}: the bytes with the digest {digest!r} are damaged; restore run.db from a copy")
         return content
+
+
+def _row(after: Position, kind: str, data: Mapping[str, Any]) -> Row:
+    """The row that follows ``after`` in the chain."""
+    if kind not in EVENT_KINDS:
+        raise ValueError(f"{kind!r} is not a kind of event")
+    text, seq, now = encode_data(data), after.seq + 1, time.time()
+    return seq, now, kind, subject_of(data), text, chain_digest(after.digest, seq, now, kind, text)

@@ -45,7 +45,7 @@ def test_every_edit_is_another_valid_program_with_the_same_interface(source: str
     compile(made.source, "<test>", "exec")
     assert normalise_python(made.source) != normalise_python(source)
     assert signatures(made.source) == signatures(source)
-    assert imports(made.source) == imports(source)
+    assert set(imports(made.source)) <= set(imports(source)), "a dropped block may take an import along"
     assert impure_calls(made.source) <= impure_calls(source)
     assert survey(ast.parse(made.source)).unbound <= survey(ast.parse(source)).unbound
 

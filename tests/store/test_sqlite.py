@@ -413,3 +413,14 @@ def test_append_is_fast(tmp_path: Path) -> None:
     """The best of five medians, so that a busy machine does not fail it; in its own process, so that nothing traces it."""
     done = subprocess.run([sys.executable, "-c", SPEED, str(tmp_path)], capture_output=True, text=True, check=True, env=untraced())
     assert float(done.stdout) <= 0.15e-3
+
+
+def test_a_log_can_be_born_with_its_first_event(tmp_path):
+    with SqliteStore.create(tmp_path / "run", ("run_started", {"a": 1})) as store:
+        assert store.append("note", {"b": 2}).seq == 2
+    with SqliteStore.open(tmp_path / "run", read_only=True) as store:
+        assert [(event.seq, event.kind, event.data) for event in store.read()] == [(1, "run_started", {"a": 1}), (2, "note", {"b": 2})]
+        assert store.verify() == 2
+    with pytest.raises(ValueError, match="'begun' is not a kind"):
+        SqliteStore.create(tmp_path / "other", ("begun", {}))
+    assert not (tmp_path / "other" / "run.db").exists()
