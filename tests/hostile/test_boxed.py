@@ -80,7 +80,10 @@ async def arena(tmp_path_factory):
         assert (await made.attack(DOUBLE)).scores == {"right": 1.0}
         before = descriptors()
         yield made
-        assert descriptors() <= before
+        deadline = time.monotonic() + 2.0
+        while descriptors() > before:  # a transport that was closed gives its descriptor back in one of the loop's next turns
+            assert time.monotonic() < deadline, (descriptors(), before)
+            await asyncio.sleep(0.01)
         assert [(await made.attack(DOUBLE)).scores["right"] for _ in range(20)] == [1.0] * 20
         session = await made.executor.open(candidate(made.task, f=DOUBLE))
         assert [(await session.rollout("two", repeat, 1)).scores["right"] for repeat in range(100)] == [1.0] * 100
