@@ -1,0 +1,1 @@
+"""Language models: what they say, and what of it can be used."""
