@@ -20,10 +20,10 @@ _ENOUGH = 0.7
 """The share of lines that have to look like code in a language that nobody here can parse."""
 
 
-def bare_text(prose: str, parameter: Parameter, wanted: set[str], parent: object) -> tuple[str, tuple[str, ...]] | None:
+def bare_text(prose: str, parameter: Parameter, wanted: set[str], parent: object, limit: int) -> tuple[str, tuple[str, ...]] | None:
     """What of ``prose`` is the parameter's text, and notes; None when that cannot be told, as it never can for a prompt."""
     if parameter.is_python:
-        return _python(prose, wanted)
+        return (prose, ()) if len(prose) > limit and wanted & defined(prose) else _python(prose, wanted)
     if parameter.kind == "code":
         return (prose, ()) if _looks_like_code(prose, str(parent)) else None
     if parameter.kind == "config":

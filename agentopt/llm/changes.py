@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from agentopt.llm.choice import Asked, Draft, wanted
-from agentopt.llm.diffs import Hunk, is_unified, search_replace, unified
-from agentopt.llm.matching import MOST_HUNKS, apply_hunks
+from agentopt.llm.diffs import MOST_HUNKS, Hunk, is_unified, search_replace, unified
+from agentopt.llm.matching import apply_hunks
 from agentopt.llm.naming import Names, defined
 from agentopt.llm.outline import Block, Outline
 from agentopt.llm.values import accept, with_plain_ends
@@ -56,7 +56,7 @@ def _stated(out: Outline, asked: Asked) -> Iterator[tuple[Hunk, Block]]:
             if not block.closed:
                 raise Fault("truncated", "The diff ends before its block is closed.")
             yield from ((hunk, block) for hunk in unified(block.body))
-    if not out.blocks and is_unified(out.prose):
+    if not out.blocks and len(out.prose) <= asked.longest and is_unified(out.prose):
         if asked.cut:
             raise Fault("truncated", "The reply was cut off in its diff.")
         yield from ((hunk, Block("")) for hunk in unified(out.prose, fenced=False))

@@ -17,7 +17,8 @@ from agentopt.llm.verdicts import Fault, Form
 
 __all__ = ["Asked", "Draft", "choose", "wanted"]
 
-_MOST_CANDIDATES = 16
+_MOST_CANDIDATES = 4
+"""So many of the last blocks are compared with the parent."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Asked:
     limit: int
     cut: bool
     """It was stopped before it was done."""
+
+    @property
+    def longest(self) -> int:
+        """Characters of one piece of the reply that are looked at: a hunk may quote a text and give it again."""
+        return max(4 * self.limit, 65_536)
 
 
 @dataclass(frozen=True)
@@ -56,16 +62,17 @@ def choose(name: str, named: Sequence[Block], others: Sequence[Block], asked: As
     """
     parameter, parent = asked.parameters[name], asked.parent[name]
     for blocks, sure in ((named, True), (others, False)):
-        pool = [unescaped(unwrapped(block), parameter, parent) for block in blocks]
-        candidates = _candidates(parameter, parent, pool, sure)
-        if any(not block.closed and (block in candidates or sure or fits(block.tag, parameter)) for block in pool):
+        pool = [unescaped(unwrapped(block), parameter, parent, asked.limit) for block in blocks]
+        candidates = _candidates(parameter, parent, pool, sure, asked.limit)
+        open_ones = [block for block in pool if not block.closed and (asked.cut or block.body.strip())]
+        if any(block in candidates or sure or fits(block.tag, parameter) for block in open_ones):
             raise Fault("truncated", f"The text of {name!r} ends before its block is closed.")
         if candidates:
             return _last_change(parameter, parent, candidates[-_MOST_CANDIDATES:], asked.limit)
     return None
 
 
-def _candidates(parameter: Parameter, parent: Value, pool: Sequence[Block], sure: bool) -> list[Block]:
+def _candidates(parameter: Parameter, parent: Value, pool: Sequence[Block], sure: bool, limit: int) -> list[Block]:
     fitting = [block for block in pool if sure or block.form != "rewrite" or fits(block.tag, parameter)]
     if not parameter.is_python:
         tagged = [block for block in fitting if block.tag or block.form != "rewrite"]
@@ -75,7 +82,11 @@ def _candidates(parameter: Parameter, parent: Value, pool: Sequence[Block], sure
     hits = [block for block in pool if names & defined(_at_margin(block.body)) or (marked and "EVOLVE-BLOCK" in block.body)]
     if hits:
         return hits
-    return [block for block in fitting if sure or block.tag or block.form != "rewrite" or parses(tidied(block.body)[0])][-1:]
+    told = [block for block in fitting if sure or block.tag or block.form != "rewrite"]
+    if told:
+        return told[-1:]
+    untold = [block for block in fitting if len(block.body) <= limit][-_MOST_CANDIDATES:]
+    return [block for block in untold if parses(tidied(block.body)[0])][-1:]
 
 
 def _at_margin(body: str) -> str:

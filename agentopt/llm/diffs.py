@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from agentopt.llm.outline import Block
 from agentopt.llm.verdicts import Fault
 
-__all__ = ["Hunk", "is_unified", "search_replace", "unified"]
+__all__ = ["MOST_HUNKS", "Hunk", "is_unified", "search_replace", "unified"]
 
+MOST_HUNKS = 100
+"""A reply with more of them is refused."""
 _MOST_DIVIDERS = 8
 _DIVIDER = re.compile(r"^[=＝]{7}$")
 _LOOSE_DIVIDER = re.compile(r"^[ \t]*[=＝]{5,12}[ \t]*$")
@@ -95,6 +97,8 @@ class _Unified:
     def read(self, text: str) -> list[Hunk]:
         lines = iter(_pairs(text.rstrip("\n").split("\n")))
         for current, following in lines:
+            if len(self._hunks) > MOST_HUNKS:
+                break
             header = _AT.match(current)
             if current.startswith("--- ") and following.startswith("+++ "):
                 self._flush()

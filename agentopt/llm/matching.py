@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from agentopt.llm.diffs import Hunk
 from agentopt.llm.verdicts import Fault, quoted
 
-__all__ = ["MOST_HUNKS", "apply_hunks"]
+__all__ = ["apply_hunks"]
 
-MOST_HUNKS = 100
 _THRESHOLD = 0.85
 """How alike quoted lines and text must be, in shares of their characters."""
 _LINE_THRESHOLD = 0.6
@@ -38,9 +37,7 @@ class _Place:
 
 
 def apply_hunks(source: str, hunks: Sequence[Hunk]) -> tuple[str, tuple[str, ...]]:
-    """The new text, and what was lenient. Raises Fault with ``no_match``, ``ambiguous_match`` or ``oversize``."""
-    if len(hunks) > MOST_HUNKS:
-        raise Fault("oversize", f"The reply has {len(hunks)} hunks; with more than {MOST_HUNKS} give the whole text.")
+    """The new text, and what was lenient. Raises Fault with ``no_match`` or ``ambiguous_match``."""
     finder = _Finder(source.split("\n"))
     places: dict[_Place, int] = {}
     for number, hunk in enumerate(hunks, 1):

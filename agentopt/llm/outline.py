@@ -23,15 +23,18 @@ _OTHER_BRACKETS = {"◁think▷": "◁/think▷", "[think]": "[/think]"}
 _GENERIC = "code|new_code|improved_code|program|solution|answer|final_answer|prompt|new_prompt|instruction|new_instruction|diff"
 _NAMING = "file|parameter|param|artifact|component"
 _TAIL_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|return|>", "<end_of_turn>", "</s>", "<｜end▁of▁sentence｜>")
+_LONGEST_INFO = 300
+_MOST_TAIL_TOKENS = 8
 _FINAL_CHANNEL = "<|channel|>final<|message|>"
 
 _FENCE = r"[\"“”«»]{0,2}(?P<fence>[`´‘’ˋ｀]{3,}|~{3,})(?P<info>[^\n]*)"
-_LATE_FENCE = r"[^`\n]{1,200}(?P<late>`{3,})(?P<language>[A-Za-z][A-Za-z0-9+#]{0,19})[ \t]*"
-_SEARCH = r"(?:[<＜‹〈«]{5,}[ \t]*(?:SEARCH|ORIGINAL|HEAD|OLD|BEFORE)\b|-{7}[ \t]SEARCH\b|<{7}(?=[ \t]*$))(?P<label>[^\n]*)"
+_LATE_FENCE = re.compile(r"(?P<late>`{3,})(?P<language>[A-Za-z][A-Za-z0-9+#]{0,19})[ \t]*$", re.M)
+_SEARCH = r"(?:[<＜‹〈«]{5,12}[ \t]*(?:SEARCH|ORIGINAL|HEAD|OLD|BEFORE)\b|-{7}[ \t]SEARCH\b|<{7}(?=[ \t]*$))(?P<label>[^\n]*)"
 _FENCE_LINE = re.compile(rf"^(?P<indent>[ \t]*){_FENCE}$", re.M)
+_END = r"(?:[>＞›〉»]{5,12}|\+{7})[ \t]*(?:REPLACE|UPDATED|REPLACEMENT|NEW|AFTER)?[ \t:<]*"
 _SEARCH_LINE = re.compile(rf"^[ \t]*{_SEARCH}$", re.M | re.I)
-_END_LINE = re.compile(r"^[ \t]*(?:[>＞›〉»]{5,}|\+{7})[ \t]*(?:REPLACE|UPDATED|REPLACEMENT|NEW|AFTER)?[ \t:<]*$", re.M | re.I)
-_ORPHAN = re.compile(rf"</(?P<tag>{_REASONING})>[ \t]*$|^[ \t]*</(?P<tag2>{_REASONING})>", re.M | re.I)
+_MARK_LINE = re.compile(rf"^[ \t]*(?:(?P<end>{_END})|{_SEARCH})$", re.M | re.I)
+_ORPHAN = re.compile(rf"</(?P<tag>{_REASONING})>", re.I)
 _ATTRIBUTE = re.compile(r"\b(?:name|path|file|filename|id|title)\s{0,3}=\s{0,3}[\"']?([^\"'>\n]{1,200})", re.I)
 _BLANK = re.compile(r"(?:[ \t]*\n)*")
 _CLOSING_QUOTES = ' \t"“”«»'
@@ -70,27 +73,30 @@ def prepare(text: str) -> str:
     """The text with plain line ends, without a byte order mark, a chat template's tokens and the channels before the final one."""
     text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     text = text.rpartition(_FINAL_CHANNEL)[2].rstrip()
-    while text.endswith(_TAIL_TOKENS):
-        text = text[: max(text.rfind("<"), 0)].rstrip()
+    for _ in range(_MOST_TAIL_TOKENS):
+        token = next(filter(text.endswith, _TAIL_TOKENS), None)
+        if token is None:
+            break
+        text = text.removesuffix(token).rstrip()
     return text
 
 
-def outline(text: str, names: Sequence[str], *, plain: bool = False, hunks: bool = True) -> Outline:
+def outline(text: str, names: Sequence[str], *, plain: bool = False, hunks: bool = True, longest: int = 1_000_000) -> Outline:
     """``names`` are the parameters, whose tags count as elements. ``plain``: every parameter is plain text, where fences may nest.
 
-    Raises Fault for more blocks than anybody writes.
+    Raises Fault for more blocks than anybody writes, or one of more than ``longest`` characters.
     """
-    return _Scanner(_after_orphan(text, names), names, plain, hunks).run()
+    return _Scanner(_after_orphan(text, names), names, plain, hunks, longest).run()
 
 
 def _after_orphan(text: str, names: Sequence[str]) -> str:
     """Some chat templates open the reasoning themselves, so that the reply holds its end alone."""
     match = _ORPHAN.search(text)
-    if match:
-        tag = match["tag"] or match["tag2"]
-        if tag not in names and f"<{tag.lower()}" not in text[: match.start()].lower():
-            return text[match.end() :]
-    return text
+    if not match or match["tag"] in names or f"<{match['tag'].lower()}" in text[: match.start()].lower():
+        return text
+    before = text[max(0, match.start() - 200) : match.start()].rpartition("\n")[2]
+    behind = text[match.end() : match.end() + 200].partition("\n")[0]
+    return text if before.strip() and behind.strip() else text[match.end() :]
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,8 @@ class _Opener:
 
     @classmethod
     def of(cls, match: re.Match[str]) -> _Opener:
-        if match["late"]:
-            return cls(match["late"], match["language"], "", match.start("late"))
+        if match.re is _LATE_FENCE:
+            return cls(match["late"], match["language"], "", match.start())
         return cls(match["fence"], match["info"].strip(_CLOSING_QUOTES), match["indent"], match.start())
 
 
@@ -119,7 +125,7 @@ class _Wrapper:
 
 
 class _Scanner:
-    def __init__(self, text: str, names: Sequence[str], plain: bool, hunks: bool) -> None:
+    def __init__(self, text: str, names: Sequence[str], plain: bool, hunks: bool, longest: int) -> None:
         self._text = text
         self._names = frozenset(names)
         self._plain = plain
@@ -127,9 +133,10 @@ class _Scanner:
         reasoning = "|".join(word for word in _REASONING.split("|") if word not in names)
         search = rf"|(?P<search>{_SEARCH})$" if hunks else ""
         self._hunks = hunks
+        self._longest = longest
         event = (
-            rf"(?P<indent>[ \t]*)(?:{_FENCE}$|(?P<think><(?P<word>{reasoning})>|◁think▷|\[THINK\])"
-            rf"|<(?P<element>{elements})(?P<attributes>[ \t][^>\n]*)?>{search}|{_LATE_FENCE}$)"
+            rf"(?P<indent>[ \t]*)(?=[-~`´‘’ˋ｀\"“”«»<＜‹〈◁\[])(?:{_FENCE}$|(?P<think><(?P<word>{reasoning})>|◁think▷|\[THINK\])"
+            rf"|<(?P<element>{elements})(?P<attributes>[ \t][^>\n]*)?>{search})"
         )
         self._events = re.compile(f"^{event}", re.M | re.I)
         self._here = re.compile(event, re.M | re.I)
@@ -144,13 +151,12 @@ class _Scanner:
 
     def run(self) -> Outline:
         position = events = 0
-        # what follows an event on its line is looked at as if it began one
-        while match := self._here.match(self._text, position) or self._events.search(self._text, position):
+        while match := self._next(position):
             events += 1
             if events > _MOST_EVENTS:
                 raise Fault("oversize", f"The reply holds more than {_MOST_EVENTS} blocks and tags; give one block per parameter.")
             self._prose.append(self._text[position : match.start()])
-            if match["fence"] or match["late"]:
+            if match.re is _LATE_FENCE or match["fence"]:
                 position = self._fence(match)
             elif match["think"]:
                 position = self._think(match)
@@ -161,6 +167,13 @@ class _Scanner:
         self._prose.append(self._text[position:])
         self._out.prose = "\n".join(part for part in self._prose if part.strip())
         return self._out
+
+    def _next(self, position: int) -> re.Match[str] | None:
+        """The next thing that begins a line; what follows another one on its line is looked at as if it began one."""
+        match = self._here.match(self._text, position) or self._events.search(self._text, position)
+        late = _LATE_FENCE.search(self._text, position, match.start() if match else len(self._text))
+        sentence = self._text[max(position, late.start() - 200) : late.start()].rpartition("\n")[2] if late else ""
+        return late if sentence.strip() and "`" not in sentence else match
 
     # -- what begins at a line; each returns where the reader goes on
 
@@ -183,8 +196,6 @@ class _Scanner:
                 return match.end()
         if "`" in info and opener.fence[0] != "~":
             return self._inline(match, info)
-        if opener.start > match.start():
-            self._prose.append(text[match.start() : opener.start])
         tag, name, start = *_tag_and_name(info), match.end() + 1
         if tag is None:
             tag, start = "", match.start("info")
@@ -302,25 +313,25 @@ class _Scanner:
 
     def _hunk(self, match: re.Match[str]) -> int:
         text = self._text
-        end = _END_LINE.search(text, match.end())
-        following = _SEARCH_LINE.search(text, match.end(), end.start() if end else len(text))
-        if following:
-            end = None
-        stop = end.start() if end else following.start() if following else len(text)
+        mark = _MARK_LINE.search(text, match.end())
+        closed = bool(mark and mark["end"])
+        stop = mark.start() if mark else len(text)
         label = match["label"].strip(" \t>:＞")
         label = label if _is_path(label) else ""
         around = self._wrapper or _Wrapper(None, "", fence=False)
         above = self._above(match.start()) or around.above
         body = _dedented(text[match.end() + 1 : stop], match["indent"])
-        self._out.hunks.append(Block(body, "", label or around.name, above, closed=end is not None, form="diff"))
+        self._block(Block(body, "", label or around.name, above, closed, form="diff"))
         self._out.hunks_closed = self._wrapper is not None and not self._wrapper.fence and self._wrapper_closed
-        self._floor = end.end() if end else stop
+        self._floor = mark.end() if mark and closed else stop
         return self._floor
 
     # -- helpers
 
     def _block(self, block: Block) -> None:
-        self._out.blocks.append(block)
+        if len(block.body) > self._longest:
+            raise Fault("oversize", f"The reply holds a block of {len(block.body)} characters; at most {self._longest} are read.")
+        (self._out.hunks if block.form == "diff" else self._out.blocks).append(block)
 
     def _above(self, position: int) -> str:
         """The last line of prose before ``position`` and behind the previous block."""
@@ -329,9 +340,9 @@ class _Scanner:
 
 def _tag_and_name(info: str) -> tuple[str | None, str | None]:
     """What the info string of a fence says; a tag of None means that it is no info string but the first line of the text."""
-    words = info.replace(":", " ").replace(",", " ").split()
+    words = info.replace(":", " ").replace(",", " ").split() if len(info) <= _LONGEST_INFO else ()
     if not words:
-        return "", None
+        return None if info else "", None
     attribute = _ATTRIBUTE.search(info)
     tag = words[0].strip("{}.").lower()
     if _is_path(words[0]):

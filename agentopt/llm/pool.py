@@ -6,6 +6,7 @@ import html
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any, cast
 
 from agentopt.core.task import Parameter
@@ -27,6 +28,7 @@ _WRAPPERS = frozenset(
     ("parameters", "params", "values", "files", "answer", "result", "output", "response", "update", "updates", "changes", "edits")
 )
 _DEEPEST = 2
+_MOST_MEMBERS = 1000
 _NAMES = ("name", "path", "file", "filename", "parameter", "param")
 _TEXTS = ("content", "contents", "code", "text", "value", "new_code", "source", "new_text")
 _ENTITIES = ("&lt;", "&gt;", "&amp;", "&quot;", "&apos;", "&#39;", "&#34;")
@@ -51,7 +53,7 @@ def members(text: str, names: Names, above: str = "") -> list[Block]:
 
 def _members(value: Any, names: Names, depth: int) -> Iterator[tuple[str | None, Any]]:
     if isinstance(value, list):
-        for item in cast(list[Any], value):
+        for item in cast(list[Any], value)[:_MOST_MEMBERS]:
             yield from _described(item)
     elif isinstance(value, dict) and depth <= _DEEPEST:
         fields = cast(dict[str, Any], value)
@@ -59,7 +61,7 @@ def _members(value: Any, names: Names, depth: int) -> Iterator[tuple[str | None,
         if described:
             yield from described
             return
-        for key, held in fields.items():
+        for key, held in islice(fields.items(), _MOST_MEMBERS):
             yield from _member(key, held, names, depth)
 
 
@@ -110,10 +112,11 @@ def unwrapped(block: Block) -> Block:
     return replace(block, body=text)
 
 
-def unescaped(block: Block, parameter: Parameter, parent: Any) -> Block:
+def unescaped(block: Block, parameter: Parameter, parent: Any, limit: int) -> Block:
     """Text of an element in which ``<`` is written ``&lt;``. Models mostly write code as it is, so this has to be the better reading."""
     body = block.body
-    if block.form != "xml" or block.tag == "cdata" or not any(entity in body for entity in _ENTITIES):
+    escaped = len(body) <= limit and any(entity in body for entity in _ENTITIES)
+    if block.form != "xml" or block.tag == "cdata" or not escaped:
         return block
     plain = html.unescape(body)
     if parameter.is_python:

@@ -15,13 +15,14 @@ from agentopt.llm.outline import Block, Outline, outline, prepare
 from agentopt.llm.pool import members, opens_json
 from agentopt.llm.sources import imported, parse
 from agentopt.llm.values import accept, same
-from agentopt.llm.verdicts import Fault, Form, Unusable, Usable, Verdict, reads_as_refusal, repair_request
+from agentopt.llm.verdicts import Fault, Form, Unusable, Usable, Verdict, quoted, reads_as_refusal, repair_request
 
 __all__ = ["Form", "Unusable", "Usable", "Verdict", "read_reply", "repair_request"]
 
 MOST_CHARACTERS = 8_388_608
 """A reply that is longer is not read at all."""
-LIMIT_BYTES = 131_072
+LIMIT_BYTES = 65_536
+_MOST_JSONS = 16
 _JSON_TAGS = ("", "json", "jsonc", "json5")
 
 
@@ -71,7 +72,9 @@ class _Reader:
         changed = {name: draft for name, draft in drafts.items() if not same(parameters[name], draft.value, parent[name])}
         if not changed:
             raise Fault("unchanged", f"The reply gives {' and '.join(map(repr, drafts))} as it was, so nothing would change.")
-        notes = tuple(note for draft in changed.values() for note in draft.notes)
+        notes = [note for draft in changed.values() for note in draft.notes]
+        if self._names.only is None:
+            notes += [f"the task has no {quoted(written)}, so that was left out" for written in self._names.unknown]
         values = {name: draft.value for name, draft in changed.items()}
         return Usable(values, next(iter(changed.values())).form, tuple(dict.fromkeys(notes)))
 
@@ -87,12 +90,14 @@ class _Reader:
         """Before anything else: a JSON string may hold what looks like a fence or a hunk."""
         if self._form not in ("auto", "json") or not opens_json(text):
             return {}
+        if len(text) > self._asked.longest:
+            raise Fault("oversize", f"The reply has {len(text)} characters of JSON; at most {self._asked.longest} are read.")
         return self._rewrites(self._members(Block(text)))
 
     def _parts(self, text: str) -> dict[str, Draft]:
         trainable = self._names.trainable.values()
         plain = bool(trainable) and all(parameter.kind == "prompt" for parameter in trainable)
-        out = outline(text, tuple(self._asked.parameters), plain=plain, hunks=self._form in ("auto", "diff"))
+        out = outline(text, tuple(self._asked.parameters), plain=plain, hunks=self._form in ("auto", "diff"), longest=self._asked.longest)
         if out.thinking:
             raise Fault("truncated", "The reply ends inside of its reasoning.")
         if not (out.blocks or out.hunks or out.prose):
@@ -120,7 +125,7 @@ class _Reader:
 
     def _instead(self, text: str) -> dict[str, Draft]:
         """Hunks that fit nowhere may be part of the new text, or come before all of it: take blocks that define the entry."""
-        out = outline(text, tuple(self._asked.parameters), hunks=False)
+        out = outline(text, tuple(self._asked.parameters), hunks=False, longest=self._asked.longest)
         blocks = [block for block in out.blocks if not is_diff(block) and self._defines(block)]
         try:
             drafts = self._rewrites(blocks)
@@ -162,8 +167,10 @@ class _Reader:
     def _expanded(self, blocks: Sequence[Block]) -> list[Block]:
         """The blocks of the form that is asked for, JSON objects taken apart."""
         expanded: list[Block] = []
+        jsons = [block for block in blocks if block.form == "rewrite" and block.tag in _JSON_TAGS and opens_json(block.body)]
+        jsons = jsons[-_MOST_JSONS:] if self._form in ("auto", "json") else []
         for block in blocks:
-            if self._form in ("auto", "json") and block.form == "rewrite" and block.tag in _JSON_TAGS and opens_json(block.body):
+            if block in jsons:
                 expanded += self._members(block) or [block]
             elif self._form in ("auto", block.form):
                 expanded.append(block)
@@ -180,13 +187,15 @@ class _Reader:
         """Text without any fence or tag: for the one parameter, or for the one whose entry it defines."""
         if out.blocks or out.hunks or self._form not in ("auto", "rewrite"):
             return {}
+        if len(out.prose) > self._asked.longest:
+            raise Fault("oversize", f"The reply has {len(out.prose)} characters without any block; at most {self._asked.longest} are read.")
         names = defined(out.prose)
         defining = [name for name, parameter in self._names.trainable.items() if parameter.is_python and parameter.entry in names]
         name = self._names.only or (defining[0] if len(defining) == 1 else None)
         if name is None:
             return {}
         parameter, parent = self._asked.parameters[name], self._asked.parent[name]
-        found = bare_text(out.prose, parameter, wanted(parameter, parent), parent)
+        found = bare_text(out.prose, parameter, wanted(parameter, parent), parent, self._asked.limit)
         if found is None:
             return {}
         if self._asked.cut:

@@ -7,6 +7,7 @@ import json
 import textwrap
 import warnings
 from collections.abc import Iterator
+from functools import lru_cache
 
 from agentopt.llm.verdicts import Fault, quoted
 
@@ -26,6 +27,15 @@ _Bound = _Function | ast.ClassDef | ast.expr | ast.Delete | None
 
 def parse(source: str, where: str = "") -> ast.Module:
     """The tree of text that Python would load. Raises Fault with ``syntax``, naming the line."""
+    read = _read(source)
+    if isinstance(read, ast.Module):
+        return read
+    raise Fault("syntax", f"The Python{where} {read}.")
+
+
+@lru_cache(maxsize=4)
+def _read(source: str) -> ast.Module | str:
+    """The tree, or what keeps Python from loading the text."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -33,21 +43,16 @@ def parse(source: str, where: str = "") -> ast.Module:
             return ast.parse(source)
     except SyntaxError as error:
         line = (error.text or "").strip()
-        shown = f" ({quoted(line)})" if line else ""
-        raise Fault("syntax", f"The Python{where} has a syntax error in line {error.lineno}: {error.msg}{shown}.") from None
+        return f"has a syntax error in line {error.lineno}: {error.msg}{f' ({quoted(line)})' if line else ''}"
     except (RecursionError, MemoryError):
-        raise Fault("syntax", f"The Python{where} is nested too deeply to be parsed.") from None
+        return "is nested too deeply to be parsed"
     except (ValueError, OverflowError) as error:
-        raise Fault("syntax", f"The Python{where} cannot be read: {error}.") from None
+        return f"cannot be read: {error}"
 
 
 def parses(source: str) -> bool:
     """Would Python load it?"""
-    try:
-        parse(source)
-    except Fault:
-        return False
-    return True
+    return isinstance(_read(source), ast.Module)
 
 
 def tidied(source: str) -> tuple[str, tuple[str, ...]]:

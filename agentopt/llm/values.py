@@ -16,7 +16,7 @@ from agentopt.llm.verdicts import Fault, quoted, reads_as_refusal
 
 __all__ = ["accept", "decode_json", "same", "with_plain_ends"]
 
-_MOST_LENIENT = 1_000_000
+_MOST_LENIENT = 100_000
 """Characters of JSON in which stray commas are looked for."""
 
 
@@ -55,9 +55,9 @@ def _code(parameter: Parameter, text: str, parent: str, whole: bool) -> tuple[st
         text = text.strip("\n") + "\n"
         if parameter.is_python:
             text, notes = tidied(text)
-        left_out = elision(text, parent)
-        if left_out:
-            raise Fault("truncated", f"The code of {parameter.name!r} leaves a part out ({quoted(left_out)}); give all of it.")
+    left_out = elision(text, parent)
+    if left_out:
+        raise Fault("truncated", f"The code of {parameter.name!r} leaves a part out ({quoted(left_out)}); give all of it.")
     text, fitted = fit(parameter, parent, text, whole=whole)
     notes += fitted
     if parameter.is_python:

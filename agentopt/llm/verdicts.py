@@ -133,7 +133,7 @@ def repair_request(problem: Unusable, parameters: Mapping[str, Parameter]) -> st
         lines.append(f"Reply again with the whole new {_whole(parameter)} in one fenced block and no other block:\n\n{_fence(parameter)}")
     else:
         lines.append("Reply again. For each parameter that you change, give its heading and its whole new text in one fenced block:")
-        lines += [f"\n### file: {name}\n{_fence(parameter)}" for name, parameter in trainable.items()]
+        lines += [f"\n### file: {parameter.path or name}\n{_fence(parameter)}" for name, parameter in trainable.items()]
     return "\n".join(lines)
 
 
