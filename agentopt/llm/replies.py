@@ -22,7 +22,7 @@ __all__ = ["Form", "Unusable", "Usable", "Verdict", "read_reply", "repair_reques
 MOST_CHARACTERS = 8_388_608
 """A reply that is longer is not read at all."""
 LIMIT_BYTES = 65_536
-_MOST_JSONS = 16
+_MOST_JSONS = 4
 _JSON_TAGS = ("", "json", "jsonc", "json5")
 
 
@@ -38,7 +38,8 @@ def read_reply(
     """What of ``text`` can be used as values of ``parameters``, given the ``parent`` that the model was shown.
 
     ``finish`` is why the model stopped, in the words of the chat API (``stop``, ``length``, ``content_filter``). ``form`` restricts
-    the reader to one form; ``auto`` takes each that it meets. ``limit_bytes`` bounds each value, as UTF-8. Never raises for any text.
+    the reader to one form; ``auto`` takes each that it meets. ``limit_bytes`` bounds each value, in UTF-8 and without line ends at
+    its edges. Never raises for any text.
     """
     try:
         return _Reader(parameters, parent, finish, form, limit_bytes).read(text)
@@ -167,10 +168,10 @@ class _Reader:
     def _expanded(self, blocks: Sequence[Block]) -> list[Block]:
         """The blocks of the form that is asked for, JSON objects taken apart."""
         expanded: list[Block] = []
-        jsons = [block for block in blocks if block.form == "rewrite" and block.tag in _JSON_TAGS and opens_json(block.body)]
-        jsons = jsons[-_MOST_JSONS:] if self._form in ("auto", "json") else []
-        for block in blocks:
-            if block in jsons:
+        held = [i for i, block in enumerate(blocks) if block.form == "rewrite" and block.tag in _JSON_TAGS and opens_json(block.body)]
+        held = held[-_MOST_JSONS:] if self._form in ("auto", "json") else []
+        for i, block in enumerate(blocks):
+            if i in held:
                 expanded += self._members(block) or [block]
             elif self._form in ("auto", block.form):
                 expanded.append(block)
