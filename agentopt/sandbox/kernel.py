@@ -21,21 +21,23 @@ __all__ = [
     "die_with_parent",
     "end_children",
     "ended_by_itself",
+    "libc",
+    "no_new_privileges",
     "thread_count",
     "watch_process",
 ]
 
 LINUX = sys.platform == "linux"
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 
 
 @cache
-def _libc() -> ctypes.CDLL:
+def libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _prctl(option: int, value: int) -> None:
-    if LINUX and _libc().prctl(option, value, 0, 0, 0) != 0:
+    if LINUX and libc().prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl({option})")
 
 
@@ -49,6 +51,11 @@ def die_with_parent(parent: int) -> None:
 def become_subreaper() -> None:
     """Grandchildren whose parent ends become children of this process, whatever session they moved to."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def no_new_privileges() -> None:
+    """Nothing this process executes gets more rights than it has. Asked for by landlock and seccomp."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def watch_process(pid: int) -> int | None:
