@@ -72,9 +72,13 @@ def read_candidate(task: Task, path: Path) -> Values:
     return values
 
 
-def score_candidate(task: Task, values: Values, split: str) -> Scored:
-    """Score one candidate on one split in the sandbox a run would use. Raises ConfigError for a split the task lacks."""
-    job = Job.of(task, RunConfig(workers=1))
+def score_candidate(task: Task, values: Values, split: str, unsafe: bool = False, allow_weak_sandbox: bool = False) -> Scored:
+    """Score one candidate on one split in the sandbox a run would use. Any but the task's own seed is taken for a stranger's.
+
+    Raises ConfigError for a split the task lacks, ConsentError where the walls are weak for a stranger.
+    """
+    config = RunConfig(workers=1, unsafe=unsafe, allow_weak_sandbox=allow_weak_sandbox)
+    job = Job.of(task, config, strangers=values != task.seed_values)
     if split not in job.cases:
         raise ConfigError(f"--split {split}: the task has no such split; it has {', '.join(job.cases)}")
     return asyncio.run(_score(job, values, split))

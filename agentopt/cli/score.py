@@ -14,18 +14,22 @@ def score(
     task: Annotated[str, typer.Argument(help="The task.")],
     file: Annotated[Path, typer.Argument(help="A file with the candidate's parameter, or a folder such as a run's best/.")],
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="No walls at all around the candidate.")] = False,
+    allow_weak_sandbox: Annotated[bool, typer.Option("--allow-weak-sandbox", help="Let a file from elsewhere run below level L2.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Score one candidate on a split, outside of any run."""
     from rich.table import Table
 
-    from agentopt.cli.common import format_scores, print_json
+    from agentopt.cli.common import format_scores, print_json, with_consent
     from agentopt.cli.terminal import harmless, stdout_console
     from agentopt.inspection import read_candidate, score_candidate
     from agentopt.loading import load_task
 
     loaded = load_task(task)
-    found = score_candidate(loaded, read_candidate(loaded, file), split)
+    values = read_candidate(loaded, file)
+    consented = {"unsafe": unsafe, "allow_weak_sandbox": allow_weak_sandbox}
+    found = with_consent(lambda consent: score_candidate(loaded, values, split, **consented | consent))
     if json:
         print_json(found.to_json())
     else:

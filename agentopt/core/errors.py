@@ -4,6 +4,7 @@ AgentoptError
 ├── UserError             bad input; the message is one sentence naming file, key and fix (exit code 2)
 │   ├── TaskError         a task file or Task object that cannot be used
 │   ├── ConfigError       a flag, a config key or a value
+│   │   └── ConsentError  what was asked is possible, but the user has to say so
 │   ├── SeedFailed        the seed candidate does not score
 │   ├── StoreError        a run folder that cannot be opened, read or written
 │   └── MissingExtra      an optional dependency that is not installed
@@ -17,6 +18,7 @@ from __future__ import annotations
 __all__ = [
     "AgentoptError",
     "ConfigError",
+    "ConsentError",
     "InfrastructureError",
     "MissingExtra",
     "Reject",
@@ -46,6 +48,10 @@ class TaskError(UserError):
 
 class ConfigError(UserError):
     """An unknown key or an unusable value in flags, ``--set``, a config file or keyword arguments."""
+
+
+class ConsentError(ConfigError):
+    """Code from elsewhere would run behind weak walls; the message names the flag that allows it."""
 
 
 class SeedFailed(UserError):

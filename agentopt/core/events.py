@@ -30,8 +30,10 @@ PAID_KINDS = frozenset({"run_started", "resumed", "llm_request", "llm_reply", "s
 """Events on the disk before the next step: losing one in a power cut would cost money or the run's identity."""
 GENESIS = b"agentopt"
 _VOLATILE: Mapping[str, tuple[str, ...]] = {
-    "run_started": ("run", "host", "version", "source", "python"),
+    "run_started": ("run", "host", "version", "source", "python", "sandbox"),
     "rollout": ("measured",),
+    "evaluated": ("sandbox",),
+    "confirmed": ("sandbox",),
     "stopped": ("spent", "why"),
 }
 

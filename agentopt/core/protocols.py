@@ -27,6 +27,7 @@ __all__ = [
     "TaskCard",
     "View",
     "Wait",
+    "Wish",
 ]
 
 
@@ -157,7 +158,7 @@ class Session(Protocol):
 
 @runtime_checkable
 class Executor(Protocol):
-    """Where candidates run. ``capacity`` is how many sessions may be open at once; ``sandbox`` the level, e.g. ``"L1"``."""
+    """Where candidates run. ``capacity`` is how many sessions may be open at once; ``sandbox`` the level, alone or with its walls."""
 
     @property
     def capacity(self) -> int: ...
@@ -168,6 +169,16 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What the user asks of the sandbox: a level or "auto", and what they consent to. ``strangers``: code from elsewhere will run."""
+
+    level: str = "auto"
+    unsafe: bool = False
+    allow_weak: bool = False
+    strangers: bool = False
+
+
+@dataclass(frozen=True)
 class ExecutorContext:
     """What an executor's factory gets. ``put`` keeps bytes (what a candidate printed) and returns their digest."""
 
@@ -175,6 +186,7 @@ class ExecutorContext:
     cases: Cases
     capacity: int = 1
     put: Callable[[bytes], str] = lambda data: ""
+    wish: Wish = Wish()
 
 
 @runtime_checkable

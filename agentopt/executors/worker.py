@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentopt.core.candidate import Candidate
 from agentopt.core.protocols import ExecutorContext, Session
+from agentopt.sandbox.levels import OPEN
 from agentopt.sandbox.payload import pickle_for_scorer, trusted_path
 from agentopt.sandbox.session import Boxes
 from agentopt.scoring.client import Scorers
@@ -25,7 +26,7 @@ class Worker:
         cases = {case.id: case for members in context.cases.values() for case in members}
         orders = pickle_for_scorer(task, (Judge.of(task), cases))
         self.capacity = context.capacity
-        self._boxes = Boxes(context, "worker", Scorers(orders, trusted_path(task), task.limits.score_seconds))
+        self._boxes = Boxes(context, OPEN, Scorers(orders, trusted_path(task), task.limits.score_seconds))
 
     async def open(self, candidate: Candidate) -> Session:
         return await self._boxes.open(candidate)

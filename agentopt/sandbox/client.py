@@ -1,23 +1,24 @@
-"""The controller's side of the sandbox: a zygote per executor, a box per candidate."""
+"""The controller's side of the sandbox: a zygote per executor, a guard per slot, a box per candidate."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from agentopt.core import wire
 from agentopt.core.boot import boot_command
 from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured
-from agentopt.sandbox.walls import Caps, Level, environment
+from agentopt.sandbox.files import make_folder, remove_folder
+from agentopt.sandbox.levels import Sandbox
+from agentopt.sandbox.walls import Caps, environment
 
 __all__ = ["Box", "BoxPlan", "Report", "Zygote"]
 
@@ -33,7 +34,7 @@ class BoxPlan:
     """What is the same for all boxes of an executor."""
 
     task: str
-    level: Level
+    sandbox: Sandbox
     path: Sequence[str]
     imports: Sequence[str]
     box_files: Sequence[str]
@@ -54,6 +55,32 @@ class Report:
     """Whether the box takes another rollout."""
 
 
+class _Line:
+    """The connection to one guard, which serves one box at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def end(self) -> None:
+        """Hang up, and wait until the guard has ended everything that was its. Raises TimeoutError if it does not. May be called twice."""
+        transport = self.writer.transport
+        if transport.is_closing():
+            return
+        try:
+            with suppress(OSError):
+                self.writer.write_eof()
+            async with asyncio.timeout(_GRACE_SECONDS):
+                while await self.reader.read(_STREAM_LIMIT):
+                    pass
+        except ConnectionError:
+            pass
+        finally:
+            transport.abort()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
 class Zygote:
     """Starts on first use, and again when it was killed."""
 
@@ -62,6 +89,8 @@ class Zygote:
         self._lock = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._folder: Path | None = None
+        self._free: list[_Line] = []
 
     @property
     def pid(self) -> int | None:
@@ -83,35 +112,34 @@ class Zygote:
 
     async def _request(self, door: socket.socket, spec: bytes) -> Box | None:
         """None when the zygote is gone."""
-        ours, theirs = socket.socketpair()
-        try:
-            socket.send_fds(door, [b"\0"], [theirs.fileno()])
-        except OSError:
-            ours.close()
+        line = self._free.pop() if self._free else await _new_line(door)
+        if line is None:
             return None
-        finally:
-            theirs.close()
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_STREAM_LIMIT)
-        box = Box(reader, writer)
+        plan = self._plan
         try:
-            plan = self._plan
-            writer.write(wire.pack({"level": plan.level, "caps": plan.caps, "box_files": list(plan.box_files)}, spec))
+            line.writer.write(wire.pack({"caps": plan.caps, "box_files": list(plan.box_files)}, spec))
             async with asyncio.timeout(_OPEN_SECONDS):
-                hello = await wire.read_frame(reader)
+                hello = await wire.read_frame(line.reader)
         except TimeoutError:
-            await box.close()
+            await self._lose(line)
             raise InfrastructureError(f"a box did not open within {_OPEN_SECONDS:g} s") from None
         except BaseException:
-            writer.transport.abort()
+            line.writer.transport.abort()
             raise
         if hello is None:
-            await box.close()
+            await self._lose(line)
             return None
         if "error" in hello[0]:
-            await box.close()
+            await self._lose(line)
             raise InfrastructureError(hello[0]["error"])
-        box.guard_pid = hello[0]["guard"]
-        return box
+        return Box(line, self._free.append, self._lose, hello[0]["guard"])
+
+    async def _lose(self, line: _Line) -> None:
+        """End a guard that cannot be used again. One that does not end takes the zygote, and with it every box, along."""
+        try:
+            await line.end()
+        except TimeoutError:
+            await self.close()
 
     async def _running(self) -> socket.socket:
         if self._process is not None and self._socket is not None and self._process.poll() is None:
@@ -122,6 +150,7 @@ class Zygote:
         return self._socket
 
     async def _start(self) -> None:
+        self._folder = make_folder()
         ours, theirs = socket.socketpair()
         with tempfile.TemporaryFile() as log:
             with theirs:
@@ -138,12 +167,13 @@ class Zygote:
 
     def _spawn(self, descriptor: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
         plan = self._plan
+        control = {"path": list(plan.path), "imports": list(plan.imports), "walls": plan.sandbox.orders, "folder": str(self._folder)}
         with tempfile.TemporaryFile() as orders:
-            orders.write(wire.pack({"path": list(plan.path), "imports": list(plan.imports)}, plan.work))
+            orders.write(wire.pack(control, plan.work))
             orders.seek(0)
             return subprocess.Popen(
                 boot_command("agentopt.sandbox.zygote", str(descriptor)),
-                env=environment(plan.level),
+                env=environment(plan.sandbox.level),
                 cwd="/",
                 stdin=orders,
                 stdout=log,
@@ -153,7 +183,10 @@ class Zygote:
             )
 
     async def close(self) -> None:
-        """Ends the zygote; boxes that are open live on until they are closed."""
+        """Ends the zygote. In namespaces every open box ends with it; elsewhere they live on until they are closed."""
+        for line in self._free:
+            line.writer.transport.abort()
+        self._free.clear()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -161,6 +194,22 @@ class Zygote:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._folder is not None:
+            remove_folder(self._folder)
+            self._folder = None
+
+
+async def _new_line(door: socket.socket) -> _Line | None:
+    """A new guard; None when the zygote is gone."""
+    ours, theirs = socket.socketpair()
+    try:
+        socket.send_fds(door, [b"\0"], [theirs.fileno()])
+    except OSError:
+        ours.close()
+        return None
+    finally:
+        theirs.close()
+    return _Line(*await asyncio.open_unix_connection(sock=ours, limit=_STREAM_LIMIT))
 
 
 def _last_words(log: IO[bytes]) -> str:
@@ -191,56 +240,63 @@ async def _first_frame(connection: socket.socket, seconds: float) -> dict[str, A
 
 
 class Box:
-    """One candidate's box. Rollouts one after another; ``close`` returns when everything in it is dead."""
+    """One candidate's box. Rollouts one after another; ``close`` returns when everything in it is dead.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self.guard_pid: int | None = None
+    ``keep`` takes the line back for the next candidate, ``lose`` ends it. ``guard_pid`` is as the guard itself sees it.
+    """
+
+    def __init__(self, line: _Line, keep: Callable[[_Line], None], lose: Callable[[_Line], Awaitable[None]], guard_pid: int) -> None:
+        self._line: _Line | None = line
+        self._keep = keep
+        self._lose = lose
+        self._in_order = True
+        self.guard_pid = guard_pid
         self.usable = True
 
     async def rollout(self, seconds: float, rng_seed: int, data: bytes) -> Report:
         """Raises InfrastructureError when the guard is lost. After cancellation the box can only be closed."""
-        self.usable = False
-        self._writer.write(wire.pack({"seconds": seconds, "rng_seed": rng_seed}, data))
+        assert self._line is not None
+        self.usable = self._in_order = False
+        self._line.writer.write(wire.pack({"seconds": seconds, "rng_seed": rng_seed}, data))
         try:
             async with asyncio.timeout(seconds + _GRACE_SECONDS):
-                frame = await wire.read_frame(self._reader)
+                frame = await wire.read_frame(self._line.reader)
         except TimeoutError:
             raise InfrastructureError("the guard of a box does not answer") from None
         if frame is None:
             raise InfrastructureError("the guard of a box was killed")
         report = _report(*frame)
+        self._in_order = True
         self.usable = report.alive
         return report
 
     def hang_up(self) -> None:
         """Tell the guard that it is over; a rollout that waits for it ends with InfrastructureError."""
         self.usable = False
-        with suppress(OSError):
-            self._writer.write_eof()
+        if self._line is not None and not self._in_order:
+            with suppress(OSError):
+                self._line.writer.write_eof()
 
     async def close(self) -> None:
         """May be called twice."""
         self.usable = False
-        transport = self._writer.transport
-        if transport.is_closing():
+        line, self._line = self._line, None
+        if line is None:
             return
-        try:
-            self.hang_up()
-            async with asyncio.timeout(_GRACE_SECONDS):
-                while await self._reader.read(_STREAM_LIMIT):
-                    pass
-        except TimeoutError:
-            if self.guard_pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(self.guard_pid, signal.SIGKILL)
-        except ConnectionError:
-            pass
-        finally:
-            transport.abort()
-        with suppress(ConnectionError):
-            await self._writer.wait_closed()
+        if self._in_order and await _closed(line):
+            self._keep(line)
+        else:
+            await self._lose(line)
+
+
+async def _closed(line: _Line) -> bool:
+    """Whether the guard ended the box in good order."""
+    line.writer.write(wire.pack({"close": True}))
+    try:
+        async with asyncio.timeout(_GRACE_SECONDS):
+            return await wire.read_frame(line.reader) is not None
+    except TimeoutError:
+        return False
 
 
 def _report(control: dict[str, Any], body: bytes) -> Report:

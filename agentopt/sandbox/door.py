@@ -80,7 +80,16 @@ class Door:
         self._wall = self._cpu = 0.0
         self._seconds = self._deadline = 0.0
 
-    # --- waiting for the controller
+    # --- waiting for the box, and for the controller
+
+    def opens(self, word: bytes) -> bool:
+        """Whether the box says that it is ready; if it does not, what it printed tells why."""
+        self._connection.setblocking(True)
+        ready = self._connection.recv(len(word)) == word
+        self._connection.setblocking(False)
+        if not ready:
+            self.end()
+        return ready
 
     def idle(self) -> Ended | None:
         """Returns when the controller wants something; Ended if meanwhile the box did what it may not, or died."""
@@ -254,3 +263,9 @@ class Door:
         kernel.end_children()
         with suppress(Ended):
             self._drain()
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._connection.close()
+        os.close(self._pipe)
+        self._peak.close()

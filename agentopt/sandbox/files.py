@@ -1,13 +1,27 @@
-"""The scratch folder: what is copied into it, and its removal."""
+"""Scratch folders: where they lie, what is copied into them, and their removal."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["copy_files", "remove_folder"]
+__all__ = ["copy_files", "make_folder", "remove_folder"]
+
+_PREFIX = "agentopt-boxes-"
+
+
+def make_folder() -> Path:
+    """The place of a controller's scratch folders. Those of controllers that were killed are removed on this occasion."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.isdir("/proc/self"):
+            remove_folder(left)
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    os.chmod(folder, 0o711)  # a box that is another user finds its own folder in it
+    return Path(folder)
 
 
 def copy_files(sources: Iterable[str], folder: Path) -> None:

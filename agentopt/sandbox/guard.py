@@ -1,4 +1,4 @@
-"""The guard: one trusted process per candidate, the only door between the controller and the box.
+"""The guard: a trusted process, the only door between the controller and a box. It serves one candidate after another.
 
 It forks the box, passes requests in and replies out, measures, and takes everything the candidate started down with
 the box. It never runs candidate code and never reads an input or an output.
@@ -15,18 +15,17 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from agentopt.core import wire
 from agentopt.sandbox import kernel
 from agentopt.sandbox.door import Abandoned, Door, Ended, Reply
 from agentopt.sandbox.files import copy_files, remove_folder
 from agentopt.sandbox.harness import Work, serve
-from agentopt.sandbox.walls import Caps, Level, raise_walls
+from agentopt.sandbox.walls import Caps, Walls
 
-__all__ = ["SCRATCH_PREFIX", "Host", "guard"]
+__all__ = ["Host", "guard"]
 
-SCRATCH_PREFIX = "agentopt-box-"
 _LOADED = Reply("ok", "", b"")
 _READY = b"R"
 
@@ -36,34 +35,49 @@ class Host(NamedTuple):
 
     load_work: Callable[[], Work]
     controller: int | None
+    walls: Walls
+    folder: Path
+    """Where the scratch folders are made."""
 
 
 def guard(control: socket.socket, host: Host) -> None:
     """The life of a guard; ``control`` is the controller's socket."""
     os.setsid()
     kernel.become_subreaper()
-    request = wire.receive(control)
-    if request is None:
-        return
-    options, spec = request
+    while (request := wire.receive(control)) is not None:
+        try:
+            if not _serve_candidate(control, host, *request):
+                return
+            control.sendall(wire.pack({"closed": True}))
+        except ConnectionError:
+            return  # the controller is gone: nobody is left to be told
+
+
+def _serve_candidate(control: socket.socket, host: Host, options: Mapping[str, Any], spec: memoryview) -> bool:
+    """From the opening of the box to its end; whether the controller ended it in good order."""
     scratch: Path | None = None
+    door: Door | None = None
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-"))
+        scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=host.folder))
         copy_files(options["box_files"], scratch)
-        door = _open_box(control, host, scratch, options)
+        host.walls.own(str(scratch))
+        door = _open_box(control, host, scratch, Caps(*options["caps"]))
         control.sendall(wire.pack({"guard": os.getpid()}))
-        _answer(control, door, spec)
+        return _answer(control, door, spec)
     except ConnectionError:
-        pass  # the controller is gone: nobody is left to be told
+        raise
     except OSError as error:
         control.sendall(wire.pack({"error": f"the box could not be set up: {error}"}))
+        return False
     finally:
+        if door is not None:
+            door.close()
         kernel.end_children()
         if scratch is not None:
             remove_folder(scratch)
 
 
-def _open_box(control: socket.socket, host: Host, scratch: Path, options: Mapping[str, Any]) -> Door:
+def _open_box(control: socket.socket, host: Host, scratch: Path, caps: Caps) -> Door:
     outside, inside = socket.socketpair()
     printed, writer = os.pipe()
     guard_pid = os.getpid()
@@ -72,8 +86,7 @@ def _open_box(control: socket.socket, host: Host, scratch: Path, options: Mappin
         try:
             kernel.die_with_parent(guard_pid)
             connection = _strip(inside, writer, scratch)
-            caps = Caps(*options["caps"])
-            raise_walls(cast(Level, options["level"]), caps)
+            host.walls.rise(caps, str(scratch), keep=connection.fileno())
             connection.sendall(_READY)
             serve(connection, host.load_work, scratch, caps.output)
             os._exit(0)
@@ -82,20 +95,22 @@ def _open_box(control: socket.socket, host: Host, scratch: Path, options: Mappin
             os._exit(70)
     inside.close()
     os.close(writer)
-    if outside.recv(1) != _READY:
-        raise OSError(os.read(printed, 4000).decode(errors="replace"))
     controllers = [control.fileno()] if host.controller is None else [control.fileno(), host.controller]
-    return Door(pid, outside, printed, Caps(*options["caps"]), controllers)
+    door = Door(pid, outside, printed, caps, controllers)
+    if not door.opens(_READY):
+        words = door.take_printed().decode(errors="replace")
+        door.close()
+        raise OSError(words)
+    return door
 
 
 def _strip(inside: socket.socket, writer: int, scratch: Path) -> socket.socket:
-    """In the box: inherit nothing but one socket, see nothing but the scratch folder."""
+    """In the box: hold nothing of the guard's but one socket, see nothing but the scratch folder."""
     os.setpgid(0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.dup2(inside.detach(), 3)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
@@ -108,15 +123,18 @@ def _strip(inside: socket.socket, writer: int, scratch: Path) -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)
 
 
-def _answer(control: socket.socket, door: Door, spec: memoryview) -> None:
-    """Serve the controller until it hangs up or the box is over."""
+def _answer(control: socket.socket, door: Door, spec: memoryview) -> bool:
+    """Serve the controller until it is done with the box; False when it hung up."""
     unloaded: memoryview | None = spec
+    alive = True
     while True:
-        found = door.idle()
+        found = door.idle() if alive else None
         request = wire.receive(control)
         if request is None:
-            return
+            return False
         options, data = request
+        if "close" in options:
+            return True
         begun = time.monotonic()
         door.start_deadline(options["seconds"])
         door.start_clocks()
@@ -131,7 +149,7 @@ def _answer(control: socket.socket, door: Door, spec: memoryview) -> None:
             measure = door.read_clocks()
             alive = reply.status not in ("syntax", "build", "memory")
         except Abandoned:
-            return
+            return False
         except Ended as end:
             measure = door.read_clocks()._replace(wall=time.monotonic() - begun)
             reply, alive = Reply(end.kind, end.message, b""), False
@@ -140,5 +158,3 @@ def _answer(control: socket.socket, door: Door, spec: memoryview) -> None:
         printed = door.take_printed()
         report = {"status": reply.status, "message": reply.message, "measured": measure, "printed": len(printed), "alive": alive}
         control.sendall(wire.pack(report, reply.body + printed))
-        if not alive:
-            return

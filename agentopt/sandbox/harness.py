@@ -43,10 +43,11 @@ def failure_of(outcome: Outcome) -> Failure | None:
 
 
 class Work(NamedTuple):
-    """What the task does with a program: at most one of the two functions."""
+    """What the task does with a program: at most one of the first two functions. ``warm`` runs before boxes are forked."""
 
     run: Callable[..., Any] | None = None
     evaluate: Callable[..., Any] | None = None
+    warm: Callable[[], Any] | None = None
 
 
 class Context:
@@ -64,7 +65,7 @@ class Harness:
     """One candidate, loaded once, run many times. ``private`` says that the process belongs to the candidate alone."""
 
     def __init__(self, work: Work, pieces: Sequence[Piece], scratch: Callable[[], Path], output_cap: int, private: bool) -> None:
-        self._work = work
+        self._idle = work.run is None and work.evaluate is None
         self._pieces = pieces
         self._stage = Stage(pieces, scratch)
         self._call = _caller(work, Context(scratch))
@@ -83,7 +84,7 @@ class Harness:
 
     def load(self) -> Outcome:
         """Outcome "ok", "syntax", "build" or "memory"."""
-        if self._work == Work():
+        if self._idle:
             return Outcome("ok")
         return self._guarded(self._load, "build")
 
@@ -99,7 +100,7 @@ class Harness:
         return Outcome("ok")
 
     def _rollout(self, data: bytes | memoryview, rng_seed: int) -> Outcome:
-        if self._work == Work():
+        if self._idle:
             value: Any = {piece.name: piece.value for piece in self._pieces}
         else:
             argument = wire.decode(data, numpy_array, finite=False)

@@ -18,6 +18,7 @@ __all__ = [
     "become_subreaper",
     "children",
     "cpu_seconds",
+    "die_with_any_parent",
     "die_with_parent",
     "end_children",
     "ended_by_itself",
@@ -43,9 +44,14 @@ def _prctl(option: int, value: int) -> None:
 
 def die_with_parent(parent: int) -> None:
     """The kernel kills this process when ``parent`` ends; at once if it has ended already."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_any_parent()
     if os.getppid() != parent:
         os._exit(1)
+
+
+def die_with_any_parent() -> None:
+    """The same where the parent cannot be seen; that it lives is for the caller to find out."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def become_subreaper() -> None:
@@ -150,6 +156,11 @@ class PeakMemory:
             return os.open(path, mode | os.O_CLOEXEC)
         except OSError:
             return None
+
+    def close(self) -> None:
+        for descriptor in (self._status, self._reset):
+            if descriptor is not None:
+                os.close(descriptor)
 
     def restart(self) -> None:
         if self._reset is not None:

@@ -1,4 +1,4 @@
-"""Landlock: what a process may do with files, and whom it may reach, from the kernel's landlock.h. No rights are needed to give rights up."""
+"""Landlock (the kernel's landlock.h): a process gives up, for good, what it may do with files and whom it may reach."""
 
 from __future__ import annotations
 

@@ -15,9 +15,10 @@ from agentopt.core.protocols import ExecutorContext
 from agentopt.core.task import Cases
 from agentopt.sandbox.check import static_failure
 from agentopt.sandbox.client import Box, BoxPlan, Report, Zygote
+from agentopt.sandbox.levels import Sandbox
 from agentopt.sandbox.payload import box_files, box_path, pickle_for_box, trusted_path
 from agentopt.sandbox.program import Piece, pieces_of, pieces_to_json
-from agentopt.sandbox.walls import Level, caps_of
+from agentopt.sandbox.walls import caps_of
 
 __all__ = ["BoxSession", "Boxes", "Inputs", "Scorer", "Scorers", "Verdict", "output_digest", "splits_of"]
 
@@ -78,7 +79,7 @@ def output_digest(output: bytes) -> str:
 class Boxes:
     """Opens sessions at one level of the sandbox. Raises TaskError for a task whose functions or files cannot enter a box."""
 
-    def __init__(self, context: ExecutorContext, level: Level, scorers: Scorers) -> None:
+    def __init__(self, context: ExecutorContext, sandbox: Sandbox, scorers: Scorers) -> None:
         task = context.task
         self.context = context
         self.scorers = scorers
@@ -88,8 +89,8 @@ class Boxes:
         self.zygote = Zygote(
             BoxPlan(
                 task=task.name,
-                level=level,
-                path=trusted_path(task) if level == "worker" else box_path(task),
+                sandbox=sandbox,
+                path=trusted_path(task) if sandbox.level == "worker" else box_path(task),
                 imports=("cloudpickle", *task.imports),
                 box_files=box_files(task),
                 caps=caps_of(task.limits),

@@ -1,23 +1,33 @@
-"""The walls of each level: the environment the box starts with and what is taken from it before it meets a candidate."""
+"""The walls of each level: the environment a box starts with, and what is taken from it before it meets a candidate."""
 
 from __future__ import annotations
 
 import math
 import os
+import platform
 import resource
+import socket
 import tempfile
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple
 
 from agentopt.core.boot import THREADS_ONE
 from agentopt.core.task import Limits
-from agentopt.sandbox import kernel
+from agentopt.sandbox import kernel, seccomp
+from agentopt.sandbox.landlock import Rules
+from agentopt.sandbox.namespaces import drop_capabilities, move_in
 
-__all__ = ["Caps", "Level", "allow_cpu", "caps_of", "environment", "raise_walls"]
+__all__ = ["Caps", "Level", "WallError", "Walls", "allow_cpu", "caps_of", "environment"]
 
-Level = Literal["worker", "L1"]
+Level = Literal["worker", "L0", "L1", "L2"]
 _MB = 1 << 20
 _OPEN_FILES = 256
 _CORES = os.cpu_count() or 1
+
+
+class WallError(Exception):
+    """A wall that should stand does not."""
 
 
 class Caps(NamedTuple):
@@ -37,16 +47,83 @@ def environment(level: Level) -> dict[str, str]:
     """A worker keeps the user's environment; a box gets none of it, so no key of the user's is there to be read."""
     # one hash seed: a set of texts has the same order in every box. One arena: each would reserve 64 MB of address space.
     steady = {**THREADS_ONE, "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
-    if level == "worker":
+    if level in ("worker", "L0"):
         return {**os.environ, **steady}
     home = tempfile.gettempdir()
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, **steady}
 
 
-def raise_walls(level: Level, caps: Caps) -> None:
-    """Called in the box, after it is set up and before anything of the candidate's is there. The one seam for stronger levels."""
-    if level == "worker":
-        return
+class Walls:
+    """What is the same for all boxes of a zygote, made in it: at L2 the readable paths are opened here, once.
+
+    ``orders`` is ``{"level", "namespaces", "uid", "readable"}``: ``uid`` is the spare user that the box becomes, or None.
+    """
+
+    def __init__(self, orders: Mapping[str, Any]) -> None:
+        self.level: Level = orders["level"]
+        self._uid: int | None = orders["uid"]
+        self._namespaces: bool = orders["namespaces"]
+        self._rules: Rules | None = None
+        self._readable: Sequence[str] = orders["readable"]
+
+    def move(self) -> None:
+        """Into namespaces, if the machine has them for us. Call it before anything is imported: it forks."""
+        if self._namespaces:
+            move_in()
+
+    def prepare(self) -> None:
+        """Open what boxes may read."""
+        if self.level == "L2":
+            self._rules = Rules(self._readable)
+
+    def own(self, scratch: str) -> None:
+        """In the guard: the folder goes to whom the box will be."""
+        if self._uid is not None:
+            for folder, _, files in os.walk(scratch):
+                for path in (folder, *(os.path.join(folder, file) for file in files)):
+                    os.chown(path, self._uid, self._uid)
+
+    def rise(self, caps: Caps, scratch: str, keep: int) -> None:
+        """In the box, after it is set up and before anything of the candidate's is there.
+
+        Descriptors above ``keep`` are closed. Raises WallError if a wall is not felt when it should be.
+        """
+        if self.level in ("L1", "L2"):
+            _set_limits(caps)
+        if self._rules is None:
+            os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+            return
+        self._become_nobody()
+        self._rules.apply([scratch])
+        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+        seccomp.install(seccomp.python_filter(platform.machine(), os.getpid()))
+        feel()
+
+    def _become_nobody(self) -> None:
+        if self._uid is not None:
+            os.setgroups([])
+            os.setresgid(self._uid, self._uid, self._uid)
+            os.setresuid(self._uid, self._uid, self._uid)
+        elif self._namespaces:
+            drop_capabilities()
+
+
+def feel() -> None:
+    """Try what a box must not be able to do. Raises WallError when something works."""
+    with suppress(PermissionError):
+        os.close(os.open("/", os.O_RDONLY | os.O_DIRECTORY))
+        raise WallError("the folder / can be listed")
+    with suppress(PermissionError):
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+        raise WallError("a socket can be made")
+    pid = kernel.libc().fork()
+    if pid == 0:
+        os._exit(0)
+    if pid > 0:
+        raise WallError("a process can be forked")
+
+
+def _set_limits(caps: Caps) -> None:
     # address space: the one limit that bounds arrays, shared maps and thread stacks alike
     _limit(resource.RLIMIT_AS, _address_space() + caps.memory)
     _limit(resource.RLIMIT_FSIZE, caps.file)

@@ -1,4 +1,4 @@
-"""The zygote: imports a task's modules once and forks a guard per candidate. It sees no candidate's bytes.
+"""The zygote: imports a task's modules once and forks guards. It sees no candidate's bytes.
 
 Started by ``client`` with its orders on stdin; each byte on its socket brings the descriptor of a new guard's controller.
 """
@@ -13,22 +13,24 @@ import select
 import signal
 import socket
 import sys
-import tempfile
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agentopt.core import wire
 from agentopt.sandbox import kernel
 from agentopt.sandbox.files import remove_folder
-from agentopt.sandbox.guard import SCRATCH_PREFIX, Host, guard
+from agentopt.sandbox.guard import Host, guard
 from agentopt.sandbox.harness import Work
+from agentopt.sandbox.walls import Walls
 
 __all__ = ["main"]
 
 # modules that libraries load on first use: here they are loaded for all candidates
 _ON_FIRST_USE = {"numpy": "numpy.random"}
+_PATIENCE = 0.5
 
 
 class _Unusable(Exception):
@@ -38,9 +40,14 @@ class _Unusable(Exception):
 def main(descriptor: str) -> None:
     connection = socket.socket(fileno=int(descriptor))
     controller = kernel.watch_process(os.getppid())
+    with sys.stdin.buffer as file:
+        orders, pickled = _split(file.read())
+    walls = Walls(orders["walls"])
+    walls.move()
     kernel.become_subreaper()
     try:
-        host = Host(_prepare(), controller)
+        host = Host(_prepare(orders, pickled), controller, walls, Path(orders["folder"]))
+        walls.prepare()
     except _Unusable as error:
         connection.sendall(wire.pack({"error": str(error)}))
         return
@@ -48,24 +55,33 @@ def main(descriptor: str) -> None:
     _Nursery(connection, host).serve()
 
 
-def _prepare() -> Callable[[], Work]:
-    with sys.stdin.buffer as file:
-        orders = file.read()
+def _split(orders: bytes) -> tuple[dict[str, Any], bytes]:
     control_length, _ = wire.parse_header(orders[: wire.HEADER.size])
     start = wire.HEADER.size + control_length
-    control, pickled = wire.parse_control(orders[wire.HEADER.size : start]), orders[start:]
-    sys.path[:0] = control["path"]
-    for name in control["imports"]:
+    return wire.parse_control(orders[wire.HEADER.size : start]), orders[start:]
+
+
+def _prepare(orders: Mapping[str, Any], pickled: bytes) -> Callable[[], Work]:
+    sys.path[:0] = orders["path"]
+    for name in orders["imports"]:
         _import(name)
     load_work = _loader(pickled)
     for name, more in _ON_FIRST_USE.items():
         if name in sys.modules:
             importlib.import_module(more)
-    if (threads := kernel.thread_count()) != 1:
-        raise _Unusable(f"imports: the modules {control['imports']} start {threads - 1} threads when imported; a box cannot be forked then")
+    _check_forkable(orders["imports"])
     gc.collect()
     gc.freeze()
     return load_work
+
+
+def _check_forkable(imports: Sequence[str]) -> None:
+    """Threads do not come along in a fork, and neither does an initialised GPU. Raises _Unusable."""
+    if (threads := kernel.thread_count()) != 1:
+        raise _Unusable(f"imports: the modules {imports} (or warm) start {threads - 1} threads; a box cannot be forked then")
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        raise _Unusable(f"imports: the modules {imports} (or warm) initialise CUDA; a box cannot be forked then")
 
 
 def _import(name: str) -> None:
@@ -85,7 +101,16 @@ def _loader(pickled: bytes) -> Callable[[], Work]:
         work = load()
     except ImportError:
         return load
+    if work.warm is not None:
+        _warm(work.warm)
     return lambda: work
+
+
+def _warm(warm: Callable[[], Any]) -> None:
+    try:
+        warm()
+    except Exception as error:
+        raise _Unusable(f"warm failed: {type(error).__name__}: {error}") from None
 
 
 class _Nursery:
@@ -111,10 +136,17 @@ class _Nursery:
             if self._woken in ready:
                 os.read(self._woken, 512)
                 self._reap()
-            if self._host.controller in ready:
-                return
-            if self._connection.fileno() in ready and not self._fork():
-                return
+            if self._host.controller in ready or (self._connection.fileno() in ready and not self._fork()):
+                return self._end()
+
+    def _end(self) -> None:
+        """The guards have noticed too and tidy up; those that take too long are ended here."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._guards and (left := deadline - time.monotonic()) > 0:
+            select.select([self._woken], [], [], left)
+            self._reap()
+        kernel.end_children()
+        remove_folder(self._host.folder)
 
     def _fork(self) -> bool:
         message, descriptors, _, _ = socket.recv_fds(self._connection, 1, 1)
@@ -144,7 +176,7 @@ class _Nursery:
         while self._guards:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
-                break
+                return
             if pid in self._guards:
                 self._guards.discard(pid)
                 if status != 0:
@@ -153,7 +185,7 @@ class _Nursery:
     def _clean_up_after(self, guard_pid: int) -> None:
         """A guard that was killed leaves its box's offspring to us, and its folder."""
         kernel.end_children(spare=self._guards)
-        for scratch in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}{guard_pid}-*"):
+        for scratch in self._host.folder.glob(f"{guard_pid}-*"):
             remove_folder(scratch)
 
 
