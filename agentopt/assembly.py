@@ -97,7 +97,16 @@ class Job:
             look_ahead=config.look_ahead or 0,
             target=config.target,
             patience=config.patience,
+            last_look=self._last_look,
         )
+
+    def _last_look(self) -> str:
+        """The judge works from what was loaded at the start. If the files are others now, that must be known."""
+        try:
+            same = fingerprint(self.task, self.cases) == self.fingerprint
+        except OSError:
+            same = False
+        return "" if same else "the task's files changed while the run went on; its scores are those of the files as they were"
 
     def check_budget(self) -> None:
         """Raises ConfigError if a counted unit cannot fit the seed, one child and the test split."""

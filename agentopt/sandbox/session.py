@@ -14,6 +14,7 @@ from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured, Rollout
 from agentopt.core.protocols import ExecutorContext
 from agentopt.core.task import Cases
+from agentopt.sandbox import kernel
 from agentopt.sandbox.check import static_failure
 from agentopt.sandbox.client import Box, BoxPlan, Report, Zygote
 from agentopt.sandbox.levels import Sandbox
@@ -98,6 +99,7 @@ class Boxes:
         self.inputs = Inputs(context.cases)
         self.splits = splits_of(context.cases)
         self._sessions: set[BoxSession] = set()
+        self._closed = kernel.Closed() if sandbox.level != "worker" else None
         self.zygote = Zygote(
             BoxPlan(
                 task=task.name,
@@ -123,6 +125,8 @@ class Boxes:
             await session.close()
         await self.zygote.close()
         await self.scorers.close()
+        if self._closed is not None:
+            self._closed.end()
 
 
 class BoxSession:
