@@ -58,13 +58,15 @@ class Reply(NamedTuple):
 class Door:
     """``pid`` is the box, ``connection`` leads to it, ``printed`` is the pipe behind its stdout and stderr.
 
-    ``controllers`` are descriptors at which something happens only when the controller wants an end.
+    ``controllers`` are descriptors at which something happens only when the controller wants an end. ``spare`` is the one child that
+    outlives the box.
     """
 
-    def __init__(self, pid: int, connection: socket.socket, printed: int, caps: Caps, controllers: list[int]) -> None:
+    def __init__(self, pid: int, connection: socket.socket, printed: int, caps: Caps, controllers: list[int], spare: int) -> None:
         connection.setblocking(False)
         os.set_blocking(printed, False)
         self._pid = pid
+        self._spare = spare
         self._connection = connection
         self._pipe = printed
         self._caps = caps
@@ -260,7 +262,7 @@ class Door:
             os.kill(self._pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
-        kernel.end_children()
+        kernel.end_children([self._spare])
         with suppress(Ended):
             self._drain()
 
