@@ -16,6 +16,7 @@ from agentopt.core.text import clean_text
 from agentopt.sandbox import kernel
 from agentopt.sandbox.harness import EXIT_MEMORY
 from agentopt.sandbox.walls import Caps, CpuClock
+from agentopt.sandbox.watch import Watch
 
 __all__ = ["Abandoned", "Door", "Ended", "Measure", "Reply"]
 
@@ -66,6 +67,8 @@ class Door:
         os.set_blocking(printed, False)
         self._pid = pid
         self._spare = spare
+        self.watch: Watch | None = None
+        """Over what it has too much of; set by whom makes the door."""
         self._connection = connection
         self._pipe = printed
         self._caps = caps
@@ -97,7 +100,7 @@ class Door:
         """Returns when the controller wants something; Ended if meanwhile the box did what it may not, or died."""
         found: Ended | None = None
         while True:
-            for descriptor, _ in self._poll.poll():
+            for descriptor, _ in self._poll.poll(_LOOK_UP * 1000):
                 if descriptor in self._controllers:
                     return found
                 try:
@@ -105,9 +108,15 @@ class Door:
                         self._drain()
                     else:
                         self._poll.unregister(self._connection)
-                        found = self._unasked()
+                        found = found or self._unasked()
                 except Ended as end:
-                    found = end
+                    found = found or end
+            if found is None and (found := self._too_much()) is not None:
+                self.end()
+
+    def _too_much(self) -> Ended | None:
+        why = self.watch.look() if self.watch else ""
+        return Ended("oversize", why) if why else None
 
     def _unasked(self) -> Ended:
         with suppress(OSError):
@@ -147,6 +156,8 @@ class Door:
             if self._closed:
                 raise self._autopsy()
             outgoing = self._turn(left, outgoing)
+            if (end := self._too_much()) is not None:
+                raise end
 
     def _turn(self, left: float, outgoing: list[memoryview]) -> list[memoryview]:
         """Wait for something to happen and deal with it; what is still to be sent."""

@@ -63,9 +63,11 @@ def _serve_candidate(control: wire.FrameSocket, host: Host, spare: Spare, option
     door: Door | None = None
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=host.folder))
+        caps = Caps(*options["caps"])
+        host.walls.furnish(str(scratch), caps.scratch)
         copy_files(options["box_files"], scratch)
         host.walls.own(str(scratch))
-        door = _open_box(control, host, spare, scratch, Caps(*options["caps"]))
+        door = _open_box(control, host, spare, scratch, caps)
         control.send({"guard": os.getpid()})
         return _answer(control, door, spec)
     except ConnectionError:
@@ -78,6 +80,7 @@ def _serve_candidate(control: wire.FrameSocket, host: Host, spare: Spare, option
             door.close()
         kernel.end_children([spare.pid])
         if scratch is not None:
+            host.walls.clear(str(scratch))
             remove_folder(scratch)
 
 
@@ -93,6 +96,7 @@ def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: Path
         words = door.take_printed().decode(errors="replace")
         door.close()
         raise OSError(words)
+    door.watch = host.walls.watch(pid, str(scratch), caps.scratch)
     return door
 
 
