@@ -53,7 +53,8 @@ def environment(level: Level) -> dict[str, str]:
     if level in ("worker", "L0"):
         return {**os.environ, **steady}
     home = tempfile.gettempdir()
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, **steady}
+    who = {"USER": "agentopt", "LOGNAME": "agentopt", "HOME": home, "TMPDIR": home}
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **who, **steady}
 
 
 class Walls:
@@ -77,7 +78,7 @@ class Walls:
     def prepare(self) -> None:
         """Open what boxes may read."""
         if self.level == "L2":
-            self._rules = Rules(self._readable)
+            self._rules = Rules(self._readable, [os.devnull])
 
     def furnish(self, scratch: str, size: int) -> None:
         """In the guard: bound what the folder can hold, if the machine does that for us."""
