@@ -146,6 +146,8 @@ class Limits:
     """Size of one returned output."""
     file_mb: float = 64.0
     """Size of one file it writes in its scratch folder."""
+    scratch_mb: float = 256.0
+    """Size of all files in its scratch folder together, on top of the task's box_files. The folder may lie in memory."""
     score_seconds: float = 60.0
     """Wall seconds the scorer may take for one output."""
 

@@ -16,6 +16,7 @@ from agentopt.core.text import clean_text
 from agentopt.sandbox import kernel
 from agentopt.sandbox.harness import EXIT_MEMORY
 from agentopt.sandbox.walls import Caps, CpuClock
+from agentopt.sandbox.watch import Watch
 
 __all__ = ["Abandoned", "Door", "Ended", "Measure", "Reply"]
 
@@ -57,13 +58,17 @@ class Reply(NamedTuple):
 class Door:
     """``pid`` is the box, ``connection`` leads to it, ``printed`` is the pipe behind its stdout and stderr.
 
-    ``controllers`` are descriptors at which something happens only when the controller wants an end.
+    ``controllers`` are descriptors at which something happens only when the controller wants an end. ``spare`` is the one child that
+    outlives the box.
     """
 
-    def __init__(self, pid: int, connection: socket.socket, printed: int, caps: Caps, controllers: list[int]) -> None:
+    def __init__(self, pid: int, connection: socket.socket, printed: int, caps: Caps, controllers: list[int], spare: int) -> None:
         connection.setblocking(False)
         os.set_blocking(printed, False)
         self._pid = pid
+        self._spare = spare
+        self.watch: Watch | None = None
+        """Over what it has too much of; set by whom makes the door."""
         self._connection = connection
         self._pipe = printed
         self._caps = caps
@@ -95,7 +100,7 @@ class Door:
         """Returns when the controller wants something; Ended if meanwhile the box did what it may not, or died."""
         found: Ended | None = None
         while True:
-            for descriptor, _ in self._poll.poll():
+            for descriptor, _ in self._poll.poll(_LOOK_UP * 1000):
                 if descriptor in self._controllers:
                     return found
                 try:
@@ -103,9 +108,15 @@ class Door:
                         self._drain()
                     else:
                         self._poll.unregister(self._connection)
-                        found = self._unasked()
+                        found = found or self._unasked()
                 except Ended as end:
-                    found = end
+                    found = found or end
+            if found is None and (found := self._too_much()) is not None:
+                self.end()
+
+    def _too_much(self) -> Ended | None:
+        why = self.watch.look() if self.watch else ""
+        return Ended("oversize", why) if why else None
 
     def _unasked(self) -> Ended:
         with suppress(OSError):
@@ -145,6 +156,8 @@ class Door:
             if self._closed:
                 raise self._autopsy()
             outgoing = self._turn(left, outgoing)
+            if (end := self._too_much()) is not None:
+                raise end
 
     def _turn(self, left: float, outgoing: list[memoryview]) -> list[memoryview]:
         """Wait for something to happen and deal with it; what is still to be sent."""
@@ -266,7 +279,7 @@ class Door:
             os.kill(self._pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
-        kernel.end_children()
+        kernel.end_children([self._spare])
         with suppress(Ended):
             self._drain()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -13,14 +15,15 @@ from agentopt.core.candidate import Candidate
 from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured, Rollout
 from agentopt.core.protocols import ExecutorContext
-from agentopt.core.task import Cases
+from agentopt.core.task import Cases, Task
 from agentopt.sandbox import kernel
 from agentopt.sandbox.check import static_failure
 from agentopt.sandbox.client import Box, BoxPlan, Report, Zygote
 from agentopt.sandbox.levels import Sandbox
 from agentopt.sandbox.payload import box_files, box_path, pickle_for_box, trusted_path
 from agentopt.sandbox.program import Piece, pieces_of, pieces_to_json
-from agentopt.sandbox.walls import caps_of
+from agentopt.sandbox.walls import Caps, caps_of
+from agentopt.sandbox.watch import disk_use
 
 __all__ = ["BoxSession", "Boxes", "Inputs", "Output", "Scorer", "Scorers", "Verdict", "output_digest", "splits_of"]
 
@@ -89,6 +92,16 @@ def output_digest(output: bytes | memoryview) -> str:
     return hashlib.sha256(output).hexdigest()[:16] if output else ""
 
 
+def _caps(task: Task) -> Caps:
+    """The task's own files do not count among what a candidate writes."""
+    caps = caps_of(task.limits)
+    return caps._replace(scratch=caps.scratch + sum(_size(path) for path in box_files(task)))
+
+
+def _size(path: str) -> int:
+    return disk_use(path, sys.maxsize) if os.path.isdir(path) else os.path.getsize(path)
+
+
 class Boxes:
     """Opens sessions at one level of the sandbox. Raises TaskError for a task whose functions or files cannot enter a box."""
 
@@ -107,7 +120,7 @@ class Boxes:
                 path=trusted_path(task) if sandbox.level == "worker" else box_path(task),
                 imports=("cloudpickle", *task.imports),
                 box_files=box_files(task),
-                caps=caps_of(task.limits),
+                caps=_caps(task),
                 work=pickle_for_box(task),
             )
         )

@@ -146,6 +146,8 @@ class _Nursery:
             select.select([self._woken], [], [], left)
             self._reap()
         kernel.end_children()
+        for scratch in self._host.folder.iterdir():
+            self._host.walls.clear(str(scratch))
         remove_folder(self._host.folder)
 
     def _fork(self) -> bool:
@@ -186,6 +188,7 @@ class _Nursery:
         """A guard that was killed leaves its box's offspring to us, and its folder."""
         kernel.end_children(spare=self._guards)
         for scratch in self._host.folder.glob(f"{guard_pid}-*"):
+            self._host.walls.clear(str(scratch))
             remove_folder(scratch)
 
 
