@@ -6,7 +6,7 @@ import ctypes
 import os
 import stat
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from agentopt.sandbox.kernel import libc, no_new_privileges
 
@@ -48,10 +48,6 @@ class Rules:
             except OSError:
                 continue
             self._readable.append((descriptor, self._right(descriptor, _LOOK)))
-
-    @property
-    def descriptors(self) -> Sequence[int]:
-        return [descriptor for descriptor, _ in self._readable]
 
     def _right(self, descriptor: int, wanted: int) -> int:
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
