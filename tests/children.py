@@ -6,6 +6,7 @@ import os
 import pickle
 import posix
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -74,7 +75,9 @@ class _Measure(AbstractContextManager[Any]):
     def __exit__(self, *error: Any) -> None:
         if self._inner is not None:
             self._inner.stop()
-            data = self._inner.get_data()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that modules were imported before is as it should be
+                data = self._inner.get_data()
             self.seen = {file: data.arcs(file) for file in data.measured_files() if data.has_arcs()}
 
 
