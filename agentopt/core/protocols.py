@@ -19,6 +19,7 @@ __all__ = [
     "Executor",
     "ExecutorContext",
     "Exhausted",
+    "ManySession",
     "Optimizer",
     "OptimizerContext",
     "Refused",
@@ -153,6 +154,17 @@ class Session(Protocol):
 
     async def close(self) -> None:
         """Ends the box and everything it started. May be called twice."""
+        ...
+
+
+class ManySession(Session, Protocol):
+    """A session that can do several rollouts at once, which saves ways when each is short."""
+
+    async def rollouts(self, jobs: Sequence[tuple[str, int, int]]) -> Sequence[Rollout]:
+        """The first of ``(case_id, repeat, rng_seed)``, and as many of those after it as the session likes, in order.
+
+        Ends with the first that failed. An ``infrastructure`` failure stands alone.
+        """
         ...
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,15 +16,18 @@ from agentopt.core import wire
 from agentopt.core.boot import boot_command
 from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured
+from agentopt.core.frames import FrameConnection
+from agentopt.sandbox import kernel
 from agentopt.sandbox.files import make_folder, remove_folder
 from agentopt.sandbox.levels import Sandbox
 from agentopt.sandbox.walls import Caps, environment
 
 __all__ = ["Box", "BoxPlan", "Report", "Zygote"]
 
-_STREAM_LIMIT = 1 << 20
 _IMPORT_SECONDS = 300.0
 _OPEN_SECONDS = 30.0
+_PATIENCE = 1.0
+"""What the zygote gets to end by itself."""
 _GRACE_SECONDS = 5.0
 """What the guard gets on top of a deadline before it counts as lost."""
 
@@ -48,37 +51,9 @@ class Report:
     """What the guard says of one rollout."""
 
     failure: Failure | None
-    output: bytes
+    output: memoryview
     printed: bytes
     measured: Measured
-    alive: bool
-    """Whether the box takes another rollout."""
-
-
-class _Line:
-    """The connection to one guard, which serves one box at a time."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def end(self) -> None:
-        """Hang up, and wait until the guard has ended everything that was its. Raises TimeoutError if it does not. May be called twice."""
-        transport = self.writer.transport
-        if transport.is_closing():
-            return
-        try:
-            with suppress(OSError):
-                self.writer.write_eof()
-            async with asyncio.timeout(_GRACE_SECONDS):
-                while await self.reader.read(_STREAM_LIMIT):
-                    pass
-        except ConnectionError:
-            pass
-        finally:
-            transport.abort()
-        with suppress(ConnectionError):
-            await self.writer.wait_closed()
 
 
 class Zygote:
@@ -90,7 +65,7 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._folder: Path | None = None
-        self._free: list[_Line] = []
+        self._free: list[FrameConnection] = []
 
     @property
     def pid(self) -> int | None:
@@ -117,14 +92,13 @@ class Zygote:
             return None
         plan = self._plan
         try:
-            line.writer.write(wire.pack({"caps": plan.caps, "box_files": list(plan.box_files)}, spec))
-            async with asyncio.timeout(_OPEN_SECONDS):
-                hello = await wire.read_frame(line.reader)
+            line.send({"caps": plan.caps, "box_files": list(plan.box_files)}, spec)
+            hello = await line.receive(_OPEN_SECONDS)
         except TimeoutError:
             await self._lose(line)
             raise InfrastructureError(f"a box did not open within {_OPEN_SECONDS:g} s") from None
         except BaseException:
-            line.writer.transport.abort()
+            await line.abort()
             raise
         if hello is None:
             await self._lose(line)
@@ -134,10 +108,10 @@ class Zygote:
             raise InfrastructureError(hello[0]["error"])
         return Box(line, self._free.append, self._lose, hello[0]["guard"])
 
-    async def _lose(self, line: _Line) -> None:
+    async def _lose(self, line: FrameConnection) -> None:
         """End a guard that cannot be used again. One that does not end takes the zygote, and with it every box, along."""
         try:
-            await line.end()
+            await line.end(_GRACE_SECONDS)
         except TimeoutError:
             await self.close()
 
@@ -184,22 +158,23 @@ class Zygote:
 
     async def close(self) -> None:
         """Ends the zygote. In namespaces every open box ends with it; elsewhere they live on until they are closed."""
-        for line in self._free:
-            line.writer.transport.abort()
-        self._free.clear()
+        free, self._free = self._free, []
+        for line in free:
+            await line.abort()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            await _ends(process.pid, _PATIENCE)
+            process.kill()
+            process.wait()
         if self._folder is not None:
             remove_folder(self._folder)
             self._folder = None
 
 
-async def _new_line(door: socket.socket) -> _Line | None:
+async def _new_line(door: socket.socket) -> FrameConnection | None:
     """A new guard; None when the zygote is gone."""
     ours, theirs = socket.socketpair()
     try:
@@ -209,7 +184,25 @@ async def _new_line(door: socket.socket) -> _Line | None:
         return None
     finally:
         theirs.close()
-    return _Line(*await asyncio.open_unix_connection(sock=ours, limit=_STREAM_LIMIT))
+    return await FrameConnection.over(ours)
+
+
+async def _ends(pid: int, seconds: float) -> None:
+    """Returns when the child has ended, or so many seconds have passed."""
+    descriptor = kernel.watch_process(pid)
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        pass
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _last_words(log: IO[bytes]) -> str:
@@ -245,37 +238,45 @@ class Box:
     ``keep`` takes the line back for the next candidate, ``lose`` ends it. ``guard_pid`` is as the guard itself sees it.
     """
 
-    def __init__(self, line: _Line, keep: Callable[[_Line], None], lose: Callable[[_Line], Awaitable[None]], guard_pid: int) -> None:
-        self._line: _Line | None = line
+    def __init__(
+        self,
+        line: FrameConnection,
+        keep: Callable[[FrameConnection], None],
+        lose: Callable[[FrameConnection], Awaitable[None]],
+        guard_pid: int,
+    ) -> None:
+        self._line: FrameConnection | None = line
         self._keep = keep
         self._lose = lose
         self._in_order = True
         self.guard_pid = guard_pid
         self.usable = True
 
-    async def rollout(self, seconds: float, rng_seed: int, data: bytes) -> Report:
-        """Raises InfrastructureError when the guard is lost. After cancellation the box can only be closed."""
+    async def rollouts(self, seconds: float, calls: Sequence[tuple[int, bytes]]) -> list[Report]:
+        """Calls ``(rng_seed, encoded input)`` one after another, each within ``seconds``: a report for each up to the first failure.
+
+        There may be fewer reports when answers are large, but always one. Raises InfrastructureError when the guard is lost. After
+        cancellation the box can only be closed.
+        """
         assert self._line is not None
         self.usable = self._in_order = False
-        self._line.writer.write(wire.pack({"seconds": seconds, "rng_seed": rng_seed}, data))
+        control = {"seconds": seconds, "calls": [(rng_seed, len(data)) for rng_seed, data in calls]}
+        self._line.send(control, calls[0][1] if len(calls) == 1 else b"".join(data for _, data in calls))
         try:
-            async with asyncio.timeout(seconds + _GRACE_SECONDS):
-                frame = await wire.read_frame(self._line.reader)
+            frame = await self._line.receive(seconds * len(calls) + _GRACE_SECONDS)
         except TimeoutError:
             raise InfrastructureError("the guard of a box does not answer") from None
         if frame is None:
             raise InfrastructureError("the guard of a box was killed")
-        report = _report(*frame)
         self._in_order = True
-        self.usable = report.alive
-        return report
+        self.usable = frame[0]["alive"]
+        return _reports(*frame)
 
     def hang_up(self) -> None:
         """Tell the guard that it is over; a rollout that waits for it ends with InfrastructureError."""
         self.usable = False
         if self._line is not None and not self._in_order:
-            with suppress(OSError):
-                self._line.writer.write_eof()
+            self._line.hang_up()
 
     async def close(self) -> None:
         """May be called twice."""
@@ -289,23 +290,21 @@ class Box:
             await self._lose(line)
 
 
-async def _closed(line: _Line) -> bool:
+async def _closed(line: FrameConnection) -> bool:
     """Whether the guard ended the box in good order."""
-    line.writer.write(wire.pack({"close": True}))
+    line.send({"close": True})
     try:
-        async with asyncio.timeout(_GRACE_SECONDS):
-            return await wire.read_frame(line.reader) is not None
+        return await line.receive(_GRACE_SECONDS) is not None
     except TimeoutError:
         return False
 
 
-def _report(control: dict[str, Any], body: bytes) -> Report:
-    split = len(body) - control["printed"]
-    status = control["status"]
-    return Report(
-        failure=None if status == "ok" else Failure(status, control["message"]),
-        output=body[:split],
-        printed=body[split:],
-        measured=Measured(*control["measured"]),
-        alive=control["alive"],
-    )
+def _reports(control: dict[str, Any], body: memoryview) -> list[Report]:
+    reports: list[Report] = []
+    place = 0
+    for status, message, measured, output, printed in control["reports"]:
+        failure = None if status == "ok" else Failure(status, message)
+        middle, end = place + output, place + output + printed
+        reports.append(Report(failure, body[place:middle], bytes(body[middle:end]), Measured(*measured)))
+        place = end
+    return reports

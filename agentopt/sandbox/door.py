@@ -15,13 +15,12 @@ from agentopt.core import wire
 from agentopt.core.text import clean_text
 from agentopt.sandbox import kernel
 from agentopt.sandbox.harness import EXIT_MEMORY
-from agentopt.sandbox.walls import Caps, allow_cpu
+from agentopt.sandbox.walls import Caps, CpuClock
 
 __all__ = ["Abandoned", "Door", "Ended", "Measure", "Reply"]
 
 _PRINTED_KEPT = 64 << 10
 _REPLY_CONTROL_CAP = 64 << 10
-_CHUNK = 1 << 18
 _LOOK_UP = 0.25
 _STATUSES = frozenset({"ok", "syntax", "build", "crash", "memory", "wrong", "oversize"})
 
@@ -52,7 +51,7 @@ class Reply(NamedTuple):
 
     status: str
     message: str
-    body: bytes
+    body: bytes | memoryview
 
 
 class Door:
@@ -72,11 +71,12 @@ class Door:
         self._poll = select.poll()
         for descriptor in (connection.fileno(), printed, *controllers):
             self._poll.register(descriptor, select.POLLIN)
-        self._incoming = bytearray()
+        self._incoming = wire.Frames(_REPLY_CONTROL_CAP, caps.output)
         self._closed = False
         self._printed = bytearray()
         self._printed_kept = self._printed_total = 0
         self._peak = kernel.PeakMemory(pid)
+        self._second_clock = CpuClock(pid)
         self._wall = self._cpu = 0.0
         self._seconds = self._deadline = 0.0
 
@@ -119,7 +119,7 @@ class Door:
         """For everything that is exchanged until the next call."""
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
-        allow_cpu(self._pid, seconds)
+        self._second_clock.allow(seconds)
 
     def start_clocks(self) -> None:
         self._peak.restart()
@@ -133,7 +133,7 @@ class Door:
     def exchange(self, control: Mapping[str, Any], body: bytes | memoryview) -> Reply:
         """Send a request, get its reply. Raises Ended (then the box is to be ended) and Abandoned."""
         nonce = os.urandom(8).hex()
-        outgoing = self._push(memoryview(wire.pack({**control, "nonce": nonce}, body)))
+        outgoing = self._push([memoryview(wire.pack_head({**control, "nonce": nonce}, len(body))), memoryview(body)])
         if outgoing:
             self._poll.modify(self._connection, select.POLLIN | select.POLLOUT)
         while True:
@@ -141,13 +141,12 @@ class Door:
             if left <= 0:
                 raise Ended("timeout", f"no answer within limits.seconds: {self._seconds:g} s")
             if (reply := self._take_reply(nonce)) is not None:
-                self._drain()
                 return reply
             if self._closed:
                 raise self._autopsy()
             outgoing = self._turn(left, outgoing)
 
-    def _turn(self, left: float, outgoing: memoryview) -> memoryview:
+    def _turn(self, left: float, outgoing: list[memoryview]) -> list[memoryview]:
         """Wait for something to happen and deal with it; what is still to be sent."""
         events = self._poll.poll(min(left, _LOOK_UP) * 1000)
         for descriptor, event in events:
@@ -165,48 +164,55 @@ class Door:
             raise self._autopsy()
         return outgoing
 
-    def _push(self, outgoing: memoryview) -> memoryview:
+    def _push(self, outgoing: list[memoryview]) -> list[memoryview]:
         try:
-            return outgoing[self._connection.send(outgoing) :]
+            count = self._connection.sendmsg(outgoing)
         except BlockingIOError:
             return outgoing
         except OSError:
-            return outgoing[:0]  # the box is dead or deaf; reading will tell which
+            return []  # the box is dead or deaf; reading will tell which
+        left: list[memoryview] = []
+        for part in outgoing:
+            if count < len(part):
+                left.append(part[count:])
+            count = max(0, count - len(part))
+        return left
 
     def _fill(self) -> None:
         try:
-            data = self._connection.recv(_CHUNK)
+            count = self._connection.recv_into(self._room())
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        self._incoming += data
-        self._closed = not data
+            count = 0
+        self._incoming.filled(count)
+        self._closed = count == 0
+
+    def _room(self) -> memoryview:
+        try:
+            return self._incoming.room()
+        except wire.WireError as error:
+            raise self._misframed(error) from None
+
+    def _misframed(self, error: wire.WireError) -> Ended:
+        if isinstance(error, wire.TooLargeError):
+            return Ended("oversize", f"the output is larger than limits.output_mb: {self._caps.output} bytes")
+        return Ended("cheat", "the box sent something that is no reply")
 
     def _take_reply(self, nonce: str) -> Reply | None:
         """The reply if all of it is there; anything that is no reply to this request ends the box."""
-        if len(self._incoming) < wire.HEADER.size:
-            return None
         try:
-            control_length, body_length = wire.parse_header(self._incoming[: wire.HEADER.size])
-            if control_length > _REPLY_CONTROL_CAP:
-                raise wire.WireError("the control is too long")
-            if body_length > self._caps.output:
-                raise Ended("oversize", f"the output is larger than limits.output_mb: {self._caps.output} bytes")
-            start = wire.HEADER.size + control_length
-            end = start + body_length
-            if len(self._incoming) < end:
-                return None
-            control = wire.parse_control(self._incoming[wire.HEADER.size : start])
-        except wire.WireError:
-            raise Ended("cheat", "the box sent something that is no reply") from None
+            frame = self._incoming.take()
+        except wire.WireError as error:
+            raise self._misframed(error) from None
+        if frame is None:
+            return None
+        control, body = frame
         if control.get("nonce") != nonce:
             raise Ended("cheat", "the box sent a reply that nobody had asked for")
         status, message = control.get("status"), control.get("message")
         if status not in _STATUSES or not isinstance(message, str):
             raise Ended("cheat", "the box sent a reply with an unknown status")
-        body = bytes(memoryview(self._incoming)[start:end])
-        del self._incoming[:end]
         return Reply(status, clean_text(message), body)
 
     # --- what it printed

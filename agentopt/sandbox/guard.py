@@ -13,13 +13,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from agentopt.core import wire
 from agentopt.sandbox import kernel
-from agentopt.sandbox.door import Abandoned, Door, Ended, Reply
+from agentopt.sandbox.door import Abandoned, Door, Ended, Measure, Reply
 from agentopt.sandbox.files import copy_files, remove_folder
 from agentopt.sandbox.harness import Work, serve
 from agentopt.sandbox.walls import Caps, Walls
@@ -28,6 +28,8 @@ __all__ = ["Host", "guard"]
 
 _LOADED = Reply("ok", "", b"")
 _READY = b"R"
+_ENOUGH = 1 << 20
+"""Bytes of answers after which the rest of the calls has to be asked for again."""
 
 
 class Host(NamedTuple):
@@ -40,20 +42,20 @@ class Host(NamedTuple):
     """Where the scratch folders are made."""
 
 
-def guard(control: socket.socket, host: Host) -> None:
-    """The life of a guard; ``control`` is the controller's socket."""
+def guard(control: wire.FrameSocket, host: Host) -> None:
+    """The life of a guard; ``control`` leads to the controller."""
     os.setsid()
     kernel.become_subreaper()
-    while (request := wire.receive(control)) is not None:
+    while (request := control.receive()) is not None:
         try:
             if not _serve_candidate(control, host, *request):
                 return
-            control.sendall(wire.pack({"closed": True}))
+            control.send({"closed": True})
         except ConnectionError:
             return  # the controller is gone: nobody is left to be told
 
 
-def _serve_candidate(control: socket.socket, host: Host, options: Mapping[str, Any], spec: memoryview) -> bool:
+def _serve_candidate(control: wire.FrameSocket, host: Host, options: Mapping[str, Any], spec: memoryview) -> bool:
     """From the opening of the box to its end; whether the controller ended it in good order."""
     scratch: Path | None = None
     door: Door | None = None
@@ -62,12 +64,12 @@ def _serve_candidate(control: socket.socket, host: Host, options: Mapping[str, A
         copy_files(options["box_files"], scratch)
         host.walls.own(str(scratch))
         door = _open_box(control, host, scratch, Caps(*options["caps"]))
-        control.sendall(wire.pack({"guard": os.getpid()}))
+        control.send({"guard": os.getpid()})
         return _answer(control, door, spec)
     except ConnectionError:
         raise
     except OSError as error:
-        control.sendall(wire.pack({"error": f"the box could not be set up: {error}"}))
+        control.send({"error": f"the box could not be set up: {error}"})
         return False
     finally:
         if door is not None:
@@ -77,7 +79,7 @@ def _serve_candidate(control: socket.socket, host: Host, options: Mapping[str, A
             remove_folder(scratch)
 
 
-def _open_box(control: socket.socket, host: Host, scratch: Path, caps: Caps) -> Door:
+def _open_box(control: wire.FrameSocket, host: Host, scratch: Path, caps: Caps) -> Door:
     outside, inside = socket.socketpair()
     printed, writer = os.pipe()
     guard_pid = os.getpid()
@@ -123,38 +125,72 @@ def _strip(inside: socket.socket, writer: int, scratch: Path) -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)
 
 
-def _answer(control: socket.socket, door: Door, spec: memoryview) -> bool:
+def _answer(control: wire.FrameSocket, door: Door, spec: memoryview) -> bool:
     """Serve the controller until it is done with the box; False when it hung up."""
-    unloaded: memoryview | None = spec
-    alive = True
+    visit = _Visit(door, spec)
     while True:
-        found = door.idle() if alive else None
-        request = wire.receive(control)
+        found = door.idle() if visit.alive else None
+        request = control.receive()
         if request is None:
             return False
         options, data = request
         if "close" in options:
             return True
+        try:
+            reports, bodies = visit.calls(options["seconds"], options["calls"], data, found)
+        except Abandoned:
+            return False
+        control.send({"reports": reports, "alive": visit.alive}, bodies[0] if len(bodies) == 1 else b"".join(bodies))
+
+
+class _Visit:
+    """One candidate in its box: loaded with the first call, called until something ends it."""
+
+    def __init__(self, door: Door, spec: memoryview) -> None:
+        self._door = door
+        self._unloaded: memoryview | None = spec
+        self.alive = True
+
+    def calls(
+        self, seconds: float, calls: Sequence[tuple[int, int]], data: memoryview, found: Ended | None
+    ) -> tuple[list[Any], list[bytes | memoryview]]:
+        """One call after another, each ``(rng_seed, size of its input)``, up to the first that fails or an answer of many bytes."""
+        reports: list[Any] = []
+        bodies: list[bytes | memoryview] = []
+        begin = size = 0
+        for rng_seed, length in calls:
+            reply, measure = self._call(seconds, rng_seed, data[begin : begin + length], found)
+            begin += length
+            printed = self._door.take_printed()
+            reports.append([reply.status, reply.message, measure, len(reply.body), len(printed)])
+            bodies += [reply.body, printed] if printed else [reply.body]
+            size += len(reply.body)
+            if reply.status != "ok" or size > _ENOUGH:
+                break
+        return reports, bodies
+
+    def _call(self, seconds: float, rng_seed: int, data: memoryview, found: Ended | None) -> tuple[Reply, Measure]:
+        """One rollout under its own deadline and clocks. Raises Abandoned."""
+        door = self._door
         begun = time.monotonic()
-        door.start_deadline(options["seconds"])
+        door.start_deadline(seconds)
         door.start_clocks()
         try:
             if found is not None:
                 raise found
-            reply = _LOADED if unloaded is None else door.exchange({}, unloaded)
-            unloaded = None
+            reply = _LOADED
+            if self._unloaded is not None:
+                reply = door.exchange({}, self._unloaded)
+                self._unloaded = None
+                if reply.status == "ok":
+                    door.start_clocks()
             if reply.status == "ok":
-                door.start_clocks()
-                reply = door.exchange({"rng_seed": options["rng_seed"]}, data)
+                reply = door.exchange({"rng_seed": rng_seed}, data)
             measure = door.read_clocks()
-            alive = reply.status not in ("syntax", "build", "memory")
-        except Abandoned:
-            return False
+            self.alive = reply.status not in ("syntax", "build", "memory")
         except Ended as end:
             measure = door.read_clocks()._replace(wall=time.monotonic() - begun)
-            reply, alive = Reply(end.kind, end.message, b""), False
-        if not alive:
+            reply, self.alive = Reply(end.kind, end.message, b""), False
+        if not self.alive:
             door.end()
-        printed = door.take_printed()
-        report = {"status": reply.status, "message": reply.message, "measured": measure, "printed": len(printed), "alive": alive}
-        control.sendall(wire.pack(report, reply.body + printed))
+        return reply, measure

@@ -201,9 +201,10 @@ def _shorten(frame: traceback.FrameSummary, files: Iterable[str]) -> traceback.F
 
 def serve(connection: socket, load_work: Callable[[], Work], scratch: Path, output_cap: int) -> None:
     """The life of a box: answer the guard's requests until it hangs up. The first brings the candidate, the others an input each."""
+    line = wire.FrameSocket(connection)
     harness: Harness | None = None
     streams = (sys.stdout, sys.stderr)
-    while (frame := wire.receive(connection)) is not None:
+    while (frame := line.receive()) is not None:
         control, body = frame
         try:
             if harness is None:
@@ -214,7 +215,7 @@ def serve(connection: socket, load_work: Callable[[], Work], scratch: Path, outp
                 with suppress(OSError, ValueError):  # the candidate may have closed it
                     stream.flush()
             reply = {"nonce": control["nonce"], "status": outcome.status, "message": outcome.message}
-            connection.sendall(wire.pack(reply, outcome.output))
+            line.send(reply, outcome.output)
         except MemoryError:
             os._exit(EXIT_MEMORY)
 

@@ -18,7 +18,7 @@ from agentopt.sandbox import kernel, seccomp
 from agentopt.sandbox.landlock import Rules
 from agentopt.sandbox.namespaces import drop_capabilities, move_in
 
-__all__ = ["Caps", "Level", "WallError", "Walls", "allow_cpu", "caps_of", "environment"]
+__all__ = ["Caps", "CpuClock", "Level", "WallError", "Walls", "caps_of", "environment"]
 
 Level = Literal["worker", "L0", "L1", "L2"]
 _MB = 1 << 20
@@ -146,9 +146,17 @@ def _address_space() -> int:
         return 1 << 30
 
 
-def allow_cpu(pid: int, seconds: float) -> None:
-    """A second clock for ``pid``: that many CPU seconds from now on every core, kept by the kernel even if the guard is stopped."""
-    if kernel.LINUX:
-        soft = math.ceil(kernel.cpu_seconds(pid) + seconds * _CORES) + 1
-        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        resource.prlimit(pid, resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+class CpuClock:
+    """A second clock for ``pid``, kept by the kernel even if the guard is stopped. Where it is not Linux there is none."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._soft = 0
+
+    def allow(self, seconds: float) -> None:
+        """That many CPU seconds from now, on every core."""
+        soft = math.ceil(kernel.cpu_seconds(self._pid) + seconds * _CORES) + 1
+        if soft != self._soft and kernel.LINUX:
+            hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            resource.prlimit(self._pid, resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+            self._soft = soft

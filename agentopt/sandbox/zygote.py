@@ -166,7 +166,7 @@ class _Nursery:
             self._connection.close()
             os.close(self._woken)
             os.close(self._wake)
-            guard(socket.socket(fileno=descriptor), self._host)
+            guard(wire.FrameSocket(socket.socket(fileno=descriptor)), self._host)
             os._exit(0)
         except BaseException:
             traceback.print_exc()

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from agentopt.core import wire
 from agentopt.core.evaluation import Measured
@@ -29,13 +30,14 @@ def main(descriptor: str, controller: str) -> None:
     control_length, _ = wire.parse_header(orders[: wire.HEADER.size])
     start = wire.HEADER.size + control_length
     sys.path[:0] = wire.parse_control(orders[wire.HEADER.size : start])["path"]
-    with socket.socket(fileno=int(descriptor)) as connection:
+    with socket.socket(fileno=int(descriptor)) as plain:
+        connection = wire.FrameSocket(plain)
         try:
             judge, cases = pickle.loads(orders[start:])
         except Exception as error:
-            connection.sendall(wire.pack({"error": f"{type(error).__name__}: {error}"}))
+            connection.send({"error": f"{type(error).__name__}: {error}"})
             return
-        connection.sendall(wire.pack({"ready": True}))
+        connection.send({"ready": True})
         answer(connection, judge, cases)
 
 
@@ -47,9 +49,13 @@ def _die_with(controller: int) -> None:
             os._exit(1)
 
 
-def answer(connection: socket.socket, judge: Judge, cases: Mapping[str, Case]) -> None:
+def answer(connection: wire.FrameSocket, judge: Judge, cases: Mapping[str, Case]) -> None:
     """Until the controller hangs up."""
-    while (frame := wire.receive(connection)) is not None:
+    while (frame := connection.receive()) is not None:
         control, data = frame
-        verdict = judge.judge(cases[control["case"]], data, Measured(*control["measured"]))
-        connection.sendall(wire.pack(verdict.to_json()))
+        verdicts: list[Mapping[str, Any]] = []
+        place = 0
+        for case_id, length, *measured in control["calls"]:
+            verdicts.append(judge.judge(cases[case_id], data[place : place + length], Measured(*measured)).to_json())
+            place += length
+        connection.send({"verdicts": verdicts})
