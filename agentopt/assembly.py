@@ -86,7 +86,7 @@ class Job:
     def executor_name(self) -> str:
         if self.config.executor != "auto":
             return self.config.executor
-        return "boxed" if self.task.has_code or self.task.self_reported else "worker"
+        return "boxed" if self.task.has_code or self.task.self_reported or self.task.needs else "worker"
 
     @property
     def plan(self) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agentopt.core.errors import ConfigError, ConsentError, TaskError
@@ -14,7 +15,7 @@ from agentopt.sandbox.probe import Machine, look_at
 from agentopt.sandbox.reach import readable_paths
 from agentopt.sandbox.walls import Level
 
-__all__ = ["LEVELS", "OPEN", "PROVIDES", "Sandbox", "choose", "level_of"]
+__all__ = ["LEVELS", "OPEN", "PROVIDES", "Sandbox", "brief", "choose", "level_of", "trust"]
 
 LEVELS = ("L0", "L1", "L2")
 PROVIDES = {
@@ -48,8 +49,16 @@ def level_of(text: str) -> str:
     return text.partition("/")[0]
 
 
+def brief(text: str) -> str:
+    """For people: ``"L2/landlock-7+seccomp/Linux 6.18"`` -> ``"L2 (landlock-7, seccomp)"``."""
+    level, *more = text.split("/", 2)
+    return f"{level} ({more[0].replace('+', ', ')})" if len(more) == 2 else level
+
+
 def choose(task: Task, wish: Wish) -> Sandbox:
     """Raises ConfigError for a wish that cannot be met, ConsentError if the user has to agree first, TaskError for an unmet need."""
+    if wish.unsafe and wish.level not in ("auto", "L0"):
+        raise ConfigError(f"sandbox: --unsafe asks for no walls and sandbox={wish.level} for some; give one of them")
     if wish.unsafe:
         return _settle(task, wish, "L0", look_at())
     if wish.level == "L0":
@@ -59,18 +68,26 @@ def choose(task: Task, wish: Wish) -> Sandbox:
         raise ConfigError(f"sandbox: this machine cannot give level L2: {_lack(machine)}")
     level = "L2" if machine.l2 and wish.level in ("auto", "L2") else "L1"
     if level == "L1" and wish.strangers and not wish.allow_weak:
-        why = _lack(machine) or "level L1 was asked for"
-        raise ConsentError(
-            f"sandbox: code from elsewhere would run at level L1, with your rights to files and network ({why}); "
-            "give --allow-weak-sandbox to allow that"
-        )
+        raise _strangers(f"at level L1, with your rights to files and network ({_lack(machine) or 'level L1 was asked for'})")
     return _settle(task, wish, level, machine)
+
+
+def trust(task: Task, wish: Wish, executor: str) -> None:
+    """For an executor without walls. Raises TaskError if the task needs some, ConsentError if the user has to agree to have none."""
+    if task.needs:
+        raise TaskError(f"task {task.name!r}: needs {', '.join(task.needs)}, which the executor {executor} does not give; use boxed")
+    if wish.strangers and task.has_code and not wish.allow_weak:
+        raise _strangers(f"without any walls (the executor {executor} was asked for)")
+
+
+def _strangers(how: str) -> ConsentError:
+    return ConsentError(f"sandbox: code from elsewhere would run {how}; give --allow-weak-sandbox to allow that")
 
 
 def _settle(task: Task, wish: Wish, level: Level, machine: Machine) -> Sandbox:
     lacking = sorted(set(task.needs) - PROVIDES[level])
     if lacking:
-        fix = _lack(machine) or ("leave out --unsafe" if wish.unsafe else "leave out the setting sandbox")
+        fix = "leave out --unsafe" if wish.unsafe else _lack(machine) or "leave out the setting sandbox"
         raise TaskError(f"task {task.name!r}: needs {', '.join(lacking)}, which level {level} does not give ({fix})")
     walls: list[str] = []
     orders = _orders(level)
@@ -100,10 +117,8 @@ def _spare_uid(task: Task, readable: Sequence[str], why: str) -> int:
 
 def _closed_to_others(path: str) -> str | None:
     """The first folder on the way, or the path itself, that others may not enter or read."""
-    way = ""
-    for part in path.split(os.sep)[1:]:
-        way += os.sep + part
-        mode = os.stat(way).st_mode
-        if not mode & (0o001 if way != path else 0o004):
-            return way
+    for way in (*reversed(Path(path).parents), Path(path)):
+        needed = (0o001 if way.is_dir() else 0) | (0o004 if way == Path(path) else 0)
+        if way.stat().st_mode & needed != needed:
+            return str(way)
     return None

@@ -22,7 +22,7 @@ Test = tuple[int, int, int]
 
 _ALL = 0xFFFFFFFF
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _MASK, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x54, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _MASK, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _NUMBER, _MACHINE, _ARGUMENTS = 0, 4, 16
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
@@ -131,9 +131,9 @@ class Assembly:
         self._add(_RETURN, _ERRNO | error)
 
     def threads_only(self) -> None:
-        """clone may make threads; clone3, whose flags lie in memory, does not exist, and libraries fall back to clone."""
+        """clone may make threads, in no namespace of their own; clone3, whose flags lie in memory, does not exist, and libraries fall back to clone."""
         self.refuse("clone3", errno.ENOSYS)
-        self.only("clone", _low(0), (_CLONE_THREAD,), _CLONE_THREAD)
+        self.only("clone", _low(0), (_CLONE_THREAD,), _CLONE_THREAD | _CLONE_NEW)
 
     def no_namespaces(self) -> None:
         """clone may make processes, but in no namespace of their own."""
