@@ -68,7 +68,8 @@ PYTHON = {
         "memory: the memory limit was reached",
     ),
     "shared memory is counted once": (
-        P + "x = os.urandom(1 << 20) * 100\nfor _ in range(8):\n if os.fork() == 0: sum(x[::4096]); time.sleep(60)\ntime.sleep(0.5)\nprint('fine')",
+        P
+        + "x = os.urandom(1 << 20) * 100\nfor _ in range(8):\n if os.fork() == 0: sum(x[::4096]); time.sleep(60)\ntime.sleep(0.5)\nprint('fine')",
         "fine",
     ),
     "memfd flood": (P + "refused(lambda: os.memfd_create('x'))", "refused"),
@@ -80,7 +81,8 @@ PYTHON = {
         "refused",
     ),
     "Unix sockets, by path and abstract": (
-        P + "def to(name):\n s = socket.socket(socket.AF_UNIX)\n s.connect(name)\n return s\nrefused(lambda: to('{socket}'), lambda: to('\\0{abstract}'))",
+        P
+        + "def to(name):\n s = socket.socket(socket.AF_UNIX)\n s.connect(name)\n return s\nrefused(lambda: to('{socket}'), lambda: to('\\0{abstract}'))",
         "refused",
     ),
     "files of the user and of the task": (
@@ -89,7 +91,10 @@ PYTHON = {
         " lambda: os.listdir('/root'), lambda: os.listdir('/home'), lambda: os.listdir('/sys'))",
         "refused",
     ),
-    "the environment": (P + "print(sorted(k for k in os.environ if 'AGENTOPT' in k or 'KEY' in k), os.environ['HOME'])", "['AGENTOPT_RNG_SEED'] /tmp"),
+    "the environment": (
+        P + "print(sorted(k for k in os.environ if 'AGENTOPT' in k or 'KEY' in k), os.environ['HOME'])",
+        "['AGENTOPT_RNG_SEED'] /tmp",
+    ),
     "other processes": (
         P + "print([p for p in os.listdir('/proc') if p.isdigit() and p not in ('1', str(os.getpid()))], os.listdir('/proc/1'))",
         "[] []",
@@ -101,17 +106,25 @@ PYTHON = {
         " lambda: call(438, 3, 4, 0), lambda: resource.prlimit({pid}, resource.RLIMIT_CPU, (1, 1)), lambda: os.sched_setaffinity({pid}, [0]))",
         "refused",
     ),
-    "kill everybody": (P + "signal.signal(15, signal.SIG_IGN)\nwith __import__('contextlib').suppress(OSError): os.kill(-1, 15)\nprint('fine')", "fine"),
+    "kill everybody": (
+        P + "signal.signal(15, signal.SIG_IGN)\nwith __import__('contextlib').suppress(OSError): os.kill(-1, 15)\nprint('fine')",
+        "fine",
+    ),
     "killing the first process of the box": (P + "os.kill(1, 9); time.sleep(0.1); print(os.getppid())", "1"),
     "writing outside": (
-        P + "refused(*(lambda path=path: open(path + '/x', 'w') for path in ('', '/usr', '/usr/lib', '/box', '/etc', '/dev', '/proc/1', '/bin',\n"
+        P
+        + "refused(*(lambda path=path: open(path + '/x', 'w') for path in ('', '/usr', '/usr/lib', '/box', '/etc', '/dev', '/proc/1', '/bin',\n"
         " '{folder}', '/proc/sys/kernel')), lambda: open('/proc/sys/kernel/core_pattern', 'w').write('x'), lambda: os.chmod('solve.py', 0o777),\n"
         " lambda: os.rename('solve.py', 'x'), lambda: os.unlink('solve.py'))",
         "refused",
     ),
-    "changing the question": (P + "refused(lambda: os.write(os.open('/proc/self/fd/0', os.O_RDWR), b'x'), lambda: os.truncate('/proc/self/fd/0', 1 << 30))", "refused"),
+    "changing the question": (
+        P + "refused(lambda: os.write(os.open('/proc/self/fd/0', os.O_RDWR), b'x'), lambda: os.truncate('/proc/self/fd/0', 1 << 30))",
+        "refused",
+    ),
     "filling /tmp and /dev/shm": (
-        P + "n = 0\nfor place in ('/tmp', '/dev/shm'):\n try:\n  for k in range(1000):\n   open(f'{{place}}/{{k}}', 'wb').write(bytes(1 << 19)); n += 1\n"
+        P
+        + "n = 0\nfor place in ('/tmp', '/dev/shm'):\n try:\n  for k in range(1000):\n   open(f'{{place}}/{{k}}', 'wb').write(bytes(1 << 19)); n += 1\n"
         " except OSError: pass\nprint(n < 9)",
         "True",
     ),
@@ -144,18 +157,20 @@ PYTHON = {
         "refused",
     ),
     "calls that reach into the kernel": (
-        P + "refused(*(lambda n=n: call(n, 0, 0, 0, 0, 0) for n in (425, 426, *((321, 250, 298, 323, 165, 169, 246) if os.uname().machine == 'x86_64'\n"
+        P
+        + "refused(*(lambda n=n: call(n, 0, 0, 0, 0, 0) for n in (425, 426, *((321, 250, 298, 323, 165, 169, 246) if os.uname().machine == 'x86_64'\n"
         " else (280, 219, 241, 282, 40, 142, 104)))))",
         "refused",
     ),
     "a program of another user's rights": (
-        P + "print(subprocess.run(['/usr/bin/su', '-c', 'id'], capture_output=True, stdin=subprocess.DEVNULL).returncode != 0, os.geteuid())",
+        P
+        + "print(subprocess.run(['/usr/bin/su', '-c', 'id'], capture_output=True, stdin=subprocess.DEVNULL).returncode != 0, os.geteuid())",
         "True 1000",
     ),
 }
 """name -> (source, ``kind: beginning of the message``, or what it prints)"""
 
-SECRET_CODE = 'int main() {{ return 0; }}\n'
+SECRET_CODE = "int main() {{ return 0; }}\n"
 CPP = {
     "reading a secret by #include": ('#include "{secret}"\n' + SECRET_CODE, "build: g++: exit status 1"),
     "reading the task's folder by #include": ('#include "{folder}/secret.txt"\n' + SECRET_CODE, "build: g++: exit status 1"),
@@ -164,7 +179,10 @@ CPP = {
     "reading a secret up the tree": ('#include "../../../../../../{secret}"\n' + SECRET_CODE, "build: g++: exit status 1"),
     "reading an endless device": ('#include "/dev/zero"\n' + SECRET_CODE, "build: g++: "),
     "including itself": ("#include __FILE__\n", "build: g++: exit status 1"),
-    "endless templates": ("template <int N> struct A {{ static const int v = A<N + 1>::v; }};\nint main() {{ return A<0>::v; }}\n", "build: g++: exit status 1"),
+    "endless templates": (
+        "template <int N> struct A {{ static const int v = A<N + 1>::v; }};\nint main() {{ return A<0>::v; }}\n",
+        "build: g++: exit status 1",
+    ),
     "endless constexpr": (
         "constexpr int f() {{ int n = 0; for (;;) n ^= 1; return n; }}\nconstexpr int x = f();\nint main() {{ return x; }}\n",
         "build: g++: exit status 1",
@@ -180,22 +198,37 @@ CPP = {
         "#include <cstdlib>\n#include <cstring>\nint main() {{ for (;;) {{ void* p = malloc(1 << 16); if (p) memset(p, 1, 1 << 16); else abort(); }} }}\n",
         "crash: ended by SIGABRT",
     ),
-    "a deep recursion": ("int f(volatile int n) {{ volatile char x[999]; x[n % 999] = 1; return f(n + 1) + x[n % 7]; }}\nint main() {{ return f(0); }}\n", "crash: ended by SIGSEGV"),
+    "a deep recursion": (
+        "int f(volatile int n) {{ volatile char x[999]; x[n % 999] = 1; return f(n + 1) + x[n % 7]; }}\nint main() {{ return f(0); }}\n",
+        "crash: ended by SIGSEGV",
+    ),
     "the compiler is not there when the program runs": (
         '#include <cstdio>\n#include <initializer_list>\n#include <unistd.h>\nint main() {{ int found = 0; for (const char* p : {{"/usr/bin/g++", "/usr/bin/as", "/usr/bin/sh", "/bin/sh", '
         '"/usr/include/stdio.h", "/usr/lib/gcc/x86_64-linux-gnu"}}) found += access(p, F_OK) == 0; printf("%d", found); }}\n',
         "0",
     ),
-    "changing itself": ('#include <cstdio>\nint main() {{ printf("%d", fopen("solve", "r+") || fopen("solve.cpp", "w") || fopen("new", "w")); }}\n', "0"),
+    "changing itself": (
+        '#include <cstdio>\nint main() {{ printf("%d", fopen("solve", "r+") || fopen("solve.cpp", "w") || fopen("new", "w")); }}\n',
+        "0",
+    ),
 }
 SHELL = {
-    "a build that writes outside": ("(echo x > /usr/x) || (echo x > {folder}/x) || (echo x > /etc/x) || echo 'echo fine' > solve; chmod +x solve", "fine"),
+    "a build that writes outside": (
+        "(echo x > /usr/x) || (echo x > {folder}/x) || (echo x > /etc/x) || echo 'echo fine' > solve; chmod +x solve",
+        "fine",
+    ),
     "a build that reads secrets": ("cat {secret} > solve || echo 'echo nothing' > solve; chmod +x solve", "nothing"),
     "a build that never ends": ("while :; do :; done", "timeout: no end within limits.seconds"),
     "a build that bombs": (":; while :; do sleep 60 & done", "build: sh: exit status 2"),
-    "a build that fills the disk": ("while :; do i=$((i+1)); head -c 30000000 /dev/zero > x$i; done", "oversize: the build's files take more than limits.scratch_mb"),
-    "a build of many files": ("while :; do i=$((i+1)); echo > x$i; done", "oversize: the build's files take more than limits.scratch_mb"),
-    "a build that nests folders": ("p=$(printf 'd/%.0s' $(seq 200)); for i in 1 2 3 4 5 6 7 8; do mkdir -p $p; cd $p; done; cd /box; echo 'echo fine' > solve; chmod +x solve", "oversize: the build's files take more"),
+    "a build that fills the disk": (
+        "while :; do i=$((i+1)); head -c 30000000 /dev/zero > x$i; done",
+        "oversize: the build's files take more than limits.scratch_mb",
+    ),
+    "a build of many files": ("for i in 1 2 3; do touch $(seq ${{i}}0000 ${{i}}9999); done; sleep 60", "oversize: the build's files take more than limits.scratch_mb"),
+    "a build that nests folders": (
+        "p=$(printf 'd/%.0s' $(seq 200)); for i in 1 2 3 4 5 6 7 8; do mkdir -p $p; cd $p; done; cd /box; echo 'echo fine' > solve; chmod +x solve",
+        "oversize: the build's files take more",
+    ),
     "a build that leaves daemons": ("(setsid sleep 60 &) ; echo 'echo fine' > solve; chmod +x solve", "fine"),
     "a build that links out": ("ln -s / root; ln -s {secret} solve", "crash: exit status 2\nsh: 0: cannot open"),
     "a build that makes nothing": ("true", "crash: exit status 2\nsh: 0: cannot open"),
