@@ -86,7 +86,8 @@ class Job:
     def executor_name(self) -> str:
         if self.config.executor != "auto":
             return self.config.executor
-        return "boxed" if self.task.has_code or self.task.self_reported or self.task.needs else "worker"
+        task = self.task
+        return "boxed" if task.has_code or task.self_reported or task.needs or task.command else "worker"
 
     @property
     def plan(self) -> Plan:

@@ -56,12 +56,13 @@ _WHO = (
 # what copies and unpacks files sets their modes and times by habit, of files that may be anybody's: it is told that this was done
 _PRETENDED = "chmod fchmod fchmodat fchmodat2 utime utimensat"
 _PYTHON = f"{_MEMORY} {_FILES} {_WAITING} {_TIME} {_SIGNALS} {_WHO}"
-# a whole program starts others, waits for them and changes the modes of its own files; what it may see is up to its namespaces
+# a whole program starts others, waits for them and changes the modes of its own files; what it may see is up to its namespaces.
+# It may not make a memfd: that memory would count for no process.
 _PROGRAM = (
     "open openat openat2 fork vfork execve execveat wait4 waitid kill tkill tgkill setsid setpgid chmod fchmod fchmodat fchmodat2 utime "
     "utimensat link linkat symlink symlinkat flock fcntl socketpair sendto sendmsg recvmsg prlimit64 sched_setaffinity timer_create "
-    "timer_settime timer_gettime timer_getoverrun timer_delete mincore memfd_create pidfd_open arch_prctl bind connect listen accept "
-    "accept4 setsockopt prctl"
+    "timer_settime timer_gettime timer_getoverrun timer_delete mincore pidfd_open arch_prctl bind connect listen accept "
+    "accept4 setsockopt prctl truncate getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr fadvise64 signalfd4"
 )
 
 
