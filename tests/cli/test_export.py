@@ -38,7 +38,7 @@ def test_artifacts_are_listed_and_written(tmp_path: Path) -> None:
     rollout = {"candidate": seed, "case": "a/b", "split": "train", "repeat": 1, "rng_seed": 1, "measured": [0, 0, 0]}
     log.store.append("rollout", {**rollout, "artifacts": {"table.csv": log.store.put(b"1,2"), "p.png": log.store.put(b"\xff")}})
     folder = log.stop("interrupted", "stopped by hand")
-    assert "a/b: table.csv, p.png" in shown("why", folder, "seed")
+    assert "a/b: p.png, table.csv" in shown("why", folder, "seed")
     target = tmp_path / "kept"
     text = shown("export", folder, "--candidate", "seed", "--artifacts", target)
     assert f"wrote {target}/a_b-1-table.csv (candidate {seed})" in text

@@ -219,9 +219,18 @@ async def test_artifacts_have_their_limits(deed, kind, words):
         assert (failure.kind, words in failure.message) == (kind, True), failure
 
 
-@pytest.mark.parametrize(
-    "forged", ["[['a', 99999]]", "[['../a', 0]]", "[['a', -1]]", "[['a', True]]", "'a'", "[['a']]", "[[str(k), 0] for k in range(33)]"]
+FORGED = (
+    "[['a', 99999]]",
+    "[['../a', 0]]",
+    "[['a', -1]]",
+    "[['a', True]]",
+    "'a'",
+    "[['a']]",
+    "[[str(k), 0] for k in range(33)]",
 )
+
+
+@pytest.mark.parametrize("forged", FORGED)
 async def test_forged_artifacts_are_found_out(forged):
     source = (
         "import agentopt.core.wire as w\nplain = w.pack_head\n"
