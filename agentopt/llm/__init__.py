@@ -1,0 +1,1 @@
+"""Language models: calling them, reading what they say."""
