@@ -33,7 +33,7 @@ def abi() -> int:
 class Rules:
     """Folders and files opened once, to be applied in each box that is forked from here: ``apply`` costs no look-ups then.
 
-    Raises OSError where the kernel has no landlock. Paths that do not exist are passed over.
+    Raises OSError where the kernel has no landlock. Paths that do not exist or cannot be reached are passed over.
     """
 
     def __init__(self, readable: Iterable[str]) -> None:
@@ -45,7 +45,7 @@ class Rules:
         for path in readable:
             try:
                 descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue
             self._readable.append((descriptor, self._right(descriptor, _LOOK)))
 

@@ -116,7 +116,7 @@ class Assembly:
         self._add(_RETURN, _ERRNO | error)
 
     def threads_only(self) -> None:
-        """clone may make threads, in no namespace of their own; clone3, whose flags lie in memory, does not exist, and libraries fall back to clone."""
+        """clone may make threads, in no namespace of their own; clone3, whose flags lie in memory, does not exist: libraries fall back."""
         self.refuse("clone3", errno.ENOSYS)
         self.only("clone", _low(0), (_CLONE_THREAD,), _CLONE_THREAD | _CLONE_NEW)
 

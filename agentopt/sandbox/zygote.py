@@ -142,8 +142,10 @@ class _Nursery:
     def _end(self) -> None:
         """The guards have noticed too and tidy up; those that take too long are ended here."""
         deadline = time.monotonic() + _PATIENCE
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
         while self._guards and (left := deadline - time.monotonic()) > 0:
-            select.select([self._woken], [], [], left)
+            poll.poll(left * 1000)
             self._reap()
         kernel.end_children()
         remove_folder(self._host.folder)
