@@ -355,7 +355,7 @@ class _Reader:
             raise WireError("this value holds a bool array with other bytes than 0 and 1")
         try:
             return self._make_array(dtype, tuple(shape), data)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise WireError(f"this value holds an array that cannot be made: {error!s:.200}") from None
 
     def _take(self, length: Any) -> memoryview:

@@ -7,19 +7,20 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from agentopt.core import wire
 from agentopt.core.text import clean_text
 from agentopt.sandbox import kernel
-from agentopt.sandbox.harness import EXIT_MEMORY
+from agentopt.sandbox.harness import ARTIFACTS, EXIT_MEMORY, is_artifact_name
 from agentopt.sandbox.walls import Caps, CpuClock
+from agentopt.sandbox.watch import Watch
 
-__all__ = ["Abandoned", "Door", "Ended", "Measure", "Reply"]
+__all__ = ["PRINTED_KEPT", "Abandoned", "Door", "Ended", "Measure", "Reply"]
 
-_PRINTED_KEPT = 64 << 10
+PRINTED_KEPT = 64 << 10
 _REPLY_CONTROL_CAP = 64 << 10
 _LOOK_UP = 0.25
 _STATUSES = frozenset({"ok", "syntax", "build", "crash", "memory", "wrong", "oversize"})
@@ -52,18 +53,24 @@ class Reply(NamedTuple):
     status: str
     message: str
     body: bytes | memoryview
+    artifacts: Sequence[tuple[str, int]] = ()
+    """Name and size of each; their bytes lie at the end of the body."""
 
 
 class Door:
     """``pid`` is the box, ``connection`` leads to it, ``printed`` is the pipe behind its stdout and stderr.
 
-    ``controllers`` are descriptors at which something happens only when the controller wants an end.
+    ``controllers`` are descriptors at which something happens only when the controller wants an end. ``spare`` is the one child that
+    outlives the box.
     """
 
-    def __init__(self, pid: int, connection: socket.socket, printed: int, caps: Caps, controllers: list[int]) -> None:
+    def __init__(self, pid: int, connection: socket.socket, printed: int, caps: Caps, controllers: list[int], spare: int) -> None:
         connection.setblocking(False)
         os.set_blocking(printed, False)
         self._pid = pid
+        self._spare = spare
+        self.watch: Watch | None = None
+        """Over what it has too much of; set by whom makes the door."""
         self._connection = connection
         self._pipe = printed
         self._caps = caps
@@ -95,7 +102,7 @@ class Door:
         """Returns when the controller wants something; Ended if meanwhile the box did what it may not, or died."""
         found: Ended | None = None
         while True:
-            for descriptor, _ in self._poll.poll():
+            for descriptor, _ in self._poll.poll(_LOOK_UP * 1000):
                 if descriptor in self._controllers:
                     return found
                 try:
@@ -103,9 +110,15 @@ class Door:
                         self._drain()
                     else:
                         self._poll.unregister(self._connection)
-                        found = self._unasked()
+                        found = found or self._unasked()
                 except Ended as end:
-                    found = end
+                    found = found or end
+            if found is None and (found := self._too_much()) is not None:
+                self.end()
+
+    def _too_much(self) -> Ended | None:
+        why = self.watch.look() if self.watch else ""
+        return Ended("oversize", why) if why else None
 
     def _unasked(self) -> Ended:
         with suppress(OSError):
@@ -145,6 +158,8 @@ class Door:
             if self._closed:
                 raise self._autopsy()
             outgoing = self._turn(left, outgoing)
+            if (end := self._too_much()) is not None:
+                raise end
 
     def _turn(self, left: float, outgoing: list[memoryview]) -> list[memoryview]:
         """Wait for something to happen and deal with it; what is still to be sent."""
@@ -213,7 +228,7 @@ class Door:
         status, message = control.get("status"), control.get("message")
         if status not in _STATUSES or not isinstance(message, str):
             raise Ended("cheat", "the box sent a reply with an unknown status")
-        return Reply(status, clean_text(message), body)
+        return Reply(status, clean_text(message), body, _artifacts(control.get("artifacts", []), len(body)))
 
     # --- what it printed
 
@@ -228,7 +243,7 @@ class Door:
                 with suppress(KeyError):
                     self._poll.unregister(self._pipe)
                 return
-            kept = data[: _PRINTED_KEPT - self._printed_kept]
+            kept = data[: PRINTED_KEPT - self._printed_kept]
             self._printed += kept
             self._printed_kept += len(kept)
             self._printed_total += len(data)
@@ -266,7 +281,7 @@ class Door:
             os.kill(self._pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
-        kernel.end_children()
+        kernel.end_children([self._spare])
         with suppress(Ended):
             self._drain()
 
@@ -275,3 +290,17 @@ class Door:
         self._connection.close()
         os.close(self._pipe)
         self._peak.close()
+
+
+def _artifacts(given: Any, room: int) -> Sequence[tuple[str, int]]:
+    """Names and sizes as the box gave them, if they make sense. Raises Ended."""
+    found: dict[str, int] = {}
+    for item in cast("list[Any]", given) if isinstance(given, list) else [None]:
+        match item:
+            case [str(name), int(size)] if is_artifact_name(name) and size >= 0 and not isinstance(size, bool):
+                found[name] = size
+            case _:
+                raise Ended("cheat", "the box sent artifacts that are none")
+    if len(found) > ARTIFACTS or sum(found.values()) > room:
+        raise Ended("cheat", "the box sent artifacts that are none")
+    return list(found.items())

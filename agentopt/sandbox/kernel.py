@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 __all__ = [
+    "Closed",
     "PeakMemory",
     "become_subreaper",
     "children",
@@ -22,6 +23,7 @@ __all__ = [
     "die_with_parent",
     "end_children",
     "ended_by_itself",
+    "hide_memory",
     "libc",
     "no_new_privileges",
     "thread_count",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 LINUX = sys.platform == "linux"
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 
 
 @cache
@@ -59,9 +61,37 @@ def become_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def hide_memory(hidden: bool) -> None:
+    """From processes of the same user, ``root`` excepted: whether they may trace this one, read or change its memory. Forks inherit it."""
+    _prctl(_PR_SET_DUMPABLE, int(not hidden))
+
+
 def no_new_privileges() -> None:
     """Nothing this process executes gets more rights than it has. Asked for by landlock and seccomp."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+class Closed:
+    """While one of these is held, no other process of the same user can look into this one or trace it.
+
+    The price: debuggers cannot either, and what this process asks /proc about itself belongs to root.
+    """
+
+    _held = 0
+
+    def __init__(self) -> None:
+        self._on = True
+        if Closed._held == 0:
+            _prctl(_PR_SET_DUMPABLE, 0)
+        Closed._held += 1
+
+    def end(self) -> None:
+        """May be called twice."""
+        if self._on:
+            self._on = False
+            Closed._held -= 1
+            if Closed._held == 0:
+                _prctl(_PR_SET_DUMPABLE, 1)
 
 
 def watch_process(pid: int) -> int | None:

@@ -33,21 +33,23 @@ def abi() -> int:
 class Rules:
     """Folders and files opened once, to be applied in each box that is forked from here: ``apply`` costs no look-ups then.
 
-    Raises OSError where the kernel has no landlock. Paths that do not exist or cannot be reached are passed over.
+    ``writable`` files may be written as well. Raises OSError where the kernel has no landlock. Paths that do not exist or cannot be
+    reached are passed over.
     """
 
-    def __init__(self, readable: Iterable[str]) -> None:
+    def __init__(self, readable: Iterable[str], writable: Iterable[str] = ()) -> None:
         self.abi = abi()
         if self.abi < 1:
             raise OSError("this kernel has no landlock")
         self._handled = (1 << _RIGHTS.get(self.abi, 16)) - 1
-        self._readable: list[tuple[int, int]] = []
-        for path in readable:
-            try:
-                descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            except (FileNotFoundError, NotADirectoryError, PermissionError):
-                continue
-            self._readable.append((descriptor, self._right(descriptor, _LOOK)))
+        self._opened: list[tuple[int, int]] = []
+        for paths, right in ((readable, _LOOK), (writable, _LOOK | _WRITE | _TRUNCATE)):
+            for path in paths:
+                try:
+                    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                except (FileNotFoundError, NotADirectoryError, PermissionError):
+                    continue
+                self._opened.append((descriptor, self._right(descriptor, right)))
 
     def _right(self, descriptor: int, wanted: int) -> int:
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
@@ -60,7 +62,7 @@ class Rules:
         attributes = struct.pack("=QQQ", self._handled, network, scope)[: 8 if self.abi < 4 else 16 if self.abi < 6 else 24]
         rules = _check(libc().syscall(_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0))
         try:
-            for descriptor, right in self._readable:
+            for descriptor, right in self._opened:
                 _add(rules, descriptor, right)
             for path in writable:
                 descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,19 +12,24 @@ from typing import Any
 from agentopt.core.errors import ConfigError, ConsentError, TaskError
 from agentopt.core.protocols import Wish
 from agentopt.core.task import Task
+from agentopt.sandbox.bwrap import check_words
 from agentopt.sandbox.probe import Machine, look_at
+from agentopt.sandbox.program_probe import probe_programs
 from agentopt.sandbox.reach import readable_paths
 from agentopt.sandbox.walls import Level
 
 __all__ = ["LEVELS", "OPEN", "PROVIDES", "Sandbox", "brief", "choose", "level_of", "trust"]
 
-LEVELS = ("L0", "L1", "L2")
+LEVELS = ("L0", "L1", "L2", "L3")
 PROVIDES = {
     "L0": frozenset[str](),
     "L1": frozenset({"tree_kill", "memory_bound", "clean_environment"}),
     "L2": frozenset({"tree_kill", "memory_bound", "clean_environment", "no_network", "no_files", "no_processes"}),
+    "L3": frozenset({"tree_kill", "memory_bound", "clean_environment", "no_network", "no_files", "no_processes"}),
 }
 """What a task may name in ``needs``, and who gives it."""
+_PROCESSES, _ALONE = 64, 2
+"""Of a whole program, threads and the first process of its box included."""
 _SPARE_UID = 0x70000000
 
 
@@ -57,6 +63,8 @@ def brief(text: str) -> str:
 
 def choose(task: Task, wish: Wish) -> Sandbox:
     """Raises ConfigError for a wish that cannot be met, ConsentError if the user has to agree first, TaskError for an unmet need."""
+    if task.command:
+        return _whole_program(task, wish)
     if wish.unsafe and wish.level not in ("auto", "L0"):
         raise ConfigError(f"sandbox: --unsafe asks for no walls and sandbox={wish.level} for some; give one of them")
     if wish.unsafe:
@@ -74,6 +82,8 @@ def choose(task: Task, wish: Wish) -> Sandbox:
 
 def trust(task: Task, wish: Wish, executor: str) -> None:
     """For an executor without walls. Raises TaskError if the task needs some, ConsentError if the user has to agree to have none."""
+    if task.command:
+        raise TaskError(f"task {task.name!r} has a command, and whole programs do not run in the executor {executor}; use boxed")
     if task.needs:
         raise TaskError(f"task {task.name!r}: needs {', '.join(task.needs)}, which the executor {executor} does not give; use boxed")
     if wish.strangers and task.has_code and not wish.allow_weak:
@@ -82,6 +92,19 @@ def trust(task: Task, wish: Wish, executor: str) -> None:
 
 def _strangers(how: str) -> ConsentError:
     return ConsentError(f"sandbox: code from elsewhere would run {how}; give --allow-weak-sandbox to allow that")
+
+
+def _whole_program(task: Task, wish: Wish) -> Sandbox:
+    if wish.unsafe or wish.level != "auto":
+        asked = "--unsafe" if wish.unsafe else f"level {wish.level}"
+        raise ConfigError(f"sandbox: {asked} was asked for, but a task with a command runs at level L3 only; leave it out")
+    if why := probe_programs():
+        raise TaskError(f"task {task.name!r} has a command: {why}")
+    for key, words in (("command", task.command), ("build", task.build)):
+        check_words(task.name, key, words)
+    processes = _ALONE if "no_processes" in task.needs else _PROCESSES
+    orders = _orders("L3") | {"programs": {"build": list(task.build), "command": list(task.command), "processes": processes}}
+    return Sandbox("L3", f"L3/bubblewrap+seccomp/{platform.system()} {platform.release()}", orders)
 
 
 def _settle(task: Task, wish: Wish, level: Level, machine: Machine) -> Sandbox:

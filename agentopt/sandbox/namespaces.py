@@ -9,10 +9,12 @@ from pathlib import Path
 
 from agentopt.sandbox.kernel import die_with_any_parent, libc
 
-__all__ = ["drop_capabilities", "move_in"]
+__all__ = ["drop_capabilities", "mount_folder", "move_in", "unmount_folder"]
 
 _MOUNTS, _HOST_NAME, _IPC, _USER, _PROCESSES, _NETWORK = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _NOSUID, _NODEV, _NOEXEC = 2, 4, 8
+_DETACH = 2
+_BYTES_PER_FILE = 16 << 10
 _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 47, 4
 _CAPABILITY_VERSION = 0x20080522
 _MORE_THAN_ALL_CAPABILITIES = 64
@@ -48,6 +50,17 @@ def _settle(told: int) -> None:
         os._exit(1)
     os.close(told)
     _check(libc().mount(b"proc", b"/proc", b"proc", _NOSUID | _NODEV | _NOEXEC, None), "mount /proc")
+
+
+def mount_folder(folder: str, size: int) -> None:
+    """``folder`` becomes a file system of its own, in memory, that holds ``size`` bytes and no more than a file per 16 KiB of them."""
+    options = f"size={size},nr_inodes={size // _BYTES_PER_FILE + 16},mode=700"
+    _check(libc().mount(b"scratch", os.fsencode(folder), b"tmpfs", _NOSUID | _NODEV, options.encode()), f"mount {folder}")
+
+
+def unmount_folder(folder: str) -> None:
+    """Whatever it holds goes. For a folder that is no file system nothing happens."""
+    libc().umount2(os.fsencode(folder), _DETACH)
 
 
 def drop_capabilities() -> None:

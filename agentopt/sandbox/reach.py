@@ -13,7 +13,8 @@ from agentopt.core.task import Task
 __all__ = ["readable_paths", "without"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt/conda", "/etc/ld.so.cache", "/etc/localtime", "/etc/os-release")
+_SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt/conda")
+_SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/os-release", "/etc/ssl/openssl.cnf")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 # what numeric libraries ask about the machine
 _MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu", "/sys/devices/system/node")
@@ -22,7 +23,7 @@ _MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system
 def readable_paths(task: Task) -> list[str]:
     """Real paths of files and folders; a folder stands for all that is in it."""
     package = str(_PACKAGE)
-    wanted = [*_SYSTEM, *_DEVICES, *_MACHINE, sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, package]
+    wanted = [*_SYSTEM, *_SETTINGS, *_DEVICES, *_MACHINE, sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, package]
     wanted += [entry for entry in sys.path if os.path.basename(entry) in ("site-packages", "dist-packages")]
     for name in ("cloudpickle", *task.imports):
         wanted += _places(name.partition(".")[0])

@@ -32,6 +32,8 @@ _O_ACCMODE, _O_TRUNC = 0o3, 0o1000
 _TCGETS, _TIOCGWINSZ = 0x5401, 0x5413
 _DESCRIPTOR_CONTROLS = (0x5421, 0x5451, 0x5450, 0x541B)  # FIONBIO, FIOCLEX, FIONCLEX, FIONREAD
 _DESCRIPTOR_COMMANDS = (fcntl.F_DUPFD, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD_CLOEXEC)
+_LOCK_COMMANDS = (fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW)  # of records: SQLite cannot do without
+_SIGKILL, _SIGSTOP = 9, 19
 
 _MEMORY = "mmap mprotect munmap brk mremap msync madvise membarrier"
 _FILES = (
@@ -51,13 +53,16 @@ _WHO = (
     "sched_get_priority_max sched_get_priority_min set_tid_address rseq exit exit_group recvfrom shutdown getsockname getpeername "
     "getsockopt"
 )
+# what copies and unpacks files sets their modes and times by habit, of files that may be anybody's: it is told that this was done
+_PRETENDED = "chmod fchmod fchmodat fchmodat2 utime utimensat"
 _PYTHON = f"{_MEMORY} {_FILES} {_WAITING} {_TIME} {_SIGNALS} {_WHO}"
-# a whole program starts others, waits for them and changes the modes of its own files; what it may see is up to its namespaces
+# a whole program starts others, waits for them and changes the modes of its own files; what it may see is up to its namespaces.
+# It may not make a memfd: that memory would count for no process.
 _PROGRAM = (
     "open openat openat2 fork vfork execve execveat wait4 waitid kill tkill tgkill setsid setpgid chmod fchmod fchmodat fchmodat2 utime "
     "utimensat link linkat symlink symlinkat flock fcntl socketpair sendto sendmsg recvmsg prlimit64 sched_setaffinity timer_create "
-    "timer_settime timer_gettime timer_getoverrun timer_delete mincore memfd_create pidfd_open arch_prctl bind connect listen accept "
-    "accept4 setsockopt prctl"
+    "timer_settime timer_gettime timer_getoverrun timer_delete mincore pidfd_open arch_prctl bind connect listen accept "
+    "accept4 setsockopt prctl truncate getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr fadvise64 signalfd4"
 )
 
 
@@ -91,6 +96,17 @@ class Assembly:
             self._add(_EQUAL, self._numbers[name], 0, 1)
             self._add(_RETURN, _ERRNO | error)
 
+    def never(self, name: str, half: int, values: Sequence[int], error: int = errno.EPERM) -> None:
+        """Refuse ``name`` if that half of an argument is one of ``values``; else what follows decides."""
+        if name not in self._numbers:
+            return
+        self._add(_EQUAL, self._numbers[name], 0, len(values) + 3)
+        self._add(_LOAD, _ARGUMENTS + 4 * half)
+        for left, value in zip(range(len(values) - 1, -1, -1), values, strict=True):
+            self._add(_EQUAL, value, left, 0 if left else 1)
+        self._add(_RETURN, _ERRNO | error)
+        self._add(_LOAD, _NUMBER)
+
     def when(self, name: str, tests: Sequence[Test]) -> None:
         """Allow ``name`` if every test holds."""
         if name not in self._numbers:
@@ -116,7 +132,7 @@ class Assembly:
         self._add(_RETURN, _ERRNO | error)
 
     def threads_only(self) -> None:
-        """clone may make threads, in no namespace of their own; clone3, whose flags lie in memory, does not exist: libraries fall back."""
+        """clone may make threads, in no namespace of their own. clone3, whose flags lie in memory, does not exist: libraries fall back."""
         self.refuse("clone3", errno.ENOSYS)
         self.only("clone", _low(0), (_CLONE_THREAD,), _CLONE_THREAD | _CLONE_NEW)
 
@@ -142,7 +158,9 @@ def python_filter(machine: str, pid: int) -> bytes:
     """For a candidate that is Python code in the process ``pid``: threads, files, memory, time; no other process, no network."""
     made = Assembly(machine)
     made.threads_only()
-    for name in ("kill", "tgkill", "tkill"):
+    for name, number in (("kill", 1), ("tgkill", 2), ("tkill", 1)):
+        # whoever is killed was killed by the system then: for want of memory
+        made.never(name, _low(number), (_SIGKILL, _SIGSTOP))
         made.only(name, _low(0), (pid,))
     for name in ("prlimit64", "sched_setaffinity"):
         made.only(name, _low(0), (0, pid))
@@ -150,12 +168,14 @@ def python_filter(machine: str, pid: int) -> bytes:
     for name, flags in (("open", 1), ("openat", 2)):
         made.only(name, _low(flags), (0, 1, 2, 1 | _O_TRUNC, 2 | _O_TRUNC), _O_ACCMODE | _O_TRUNC)
     made.refuse("openat2", errno.ENOSYS)
-    made.only("fcntl", _low(1), _DESCRIPTOR_COMMANDS)
+    made.only("fcntl", _low(1), (*_DESCRIPTOR_COMMANDS, *_LOCK_COMMANDS))
     made.only("ioctl", _low(1), _DESCRIPTOR_CONTROLS, error=errno.ENOTTY)
     made.only("prctl", _low(0), (_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA))
     # asyncio wakes itself through a pair; pairs of other types could send to any address
     made.when("socketpair", [(_low(0), _ALL, _AF_UNIX), (_low(1), 0xF, _SOCK_STREAM)])
     made.when("sendto", [(_low(4), _ALL, 0), (_high(4), _ALL, 0)])
+    for name in _PRETENDED.split():
+        made.refuse(name, 0)
     made.allow(_PYTHON)
     return made.finish()
 

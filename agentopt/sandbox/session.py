@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -13,13 +15,16 @@ from agentopt.core.candidate import Candidate
 from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured, Rollout
 from agentopt.core.protocols import ExecutorContext
-from agentopt.core.task import Cases
+from agentopt.core.task import Cases, Task
+from agentopt.sandbox import kernel
 from agentopt.sandbox.check import static_failure
 from agentopt.sandbox.client import Box, BoxPlan, Report, Zygote
 from agentopt.sandbox.levels import Sandbox
 from agentopt.sandbox.payload import box_files, box_path, pickle_for_box, trusted_path
 from agentopt.sandbox.program import Piece, pieces_of, pieces_to_json
-from agentopt.sandbox.walls import caps_of
+from agentopt.sandbox.programs import program_cases
+from agentopt.sandbox.walls import Caps, caps_of
+from agentopt.sandbox.watch import disk_use
 
 __all__ = ["BoxSession", "Boxes", "Inputs", "Output", "Scorer", "Scorers", "Verdict", "output_digest", "splits_of"]
 
@@ -88,6 +93,16 @@ def output_digest(output: bytes | memoryview) -> str:
     return hashlib.sha256(output).hexdigest()[:16] if output else ""
 
 
+def _caps(task: Task) -> Caps:
+    """The task's own files do not count among what a candidate writes."""
+    caps = caps_of(task.limits)
+    return caps._replace(scratch=caps.scratch + sum(_size(path) for path in box_files(task)))
+
+
+def _size(path: str) -> int:
+    return disk_use(path, sys.maxsize) if os.path.isdir(path) else os.path.getsize(path)
+
+
 class Boxes:
     """Opens sessions at one level of the sandbox. Raises TaskError for a task whose functions or files cannot enter a box."""
 
@@ -95,17 +110,18 @@ class Boxes:
         task = context.task
         self.context = context
         self.scorers = scorers
-        self.inputs = Inputs(context.cases)
+        self.inputs = Inputs(program_cases(context.cases) if task.command else context.cases)
         self.splits = splits_of(context.cases)
         self._sessions: set[BoxSession] = set()
+        self._closed = kernel.Closed() if sandbox.level != "worker" else None
         self.zygote = Zygote(
             BoxPlan(
                 task=task.name,
                 sandbox=sandbox,
                 path=trusted_path(task) if sandbox.level == "worker" else box_path(task),
-                imports=("cloudpickle", *task.imports),
+                imports=("agentopt.sandbox.programs",) if task.command else ("cloudpickle", *task.imports),
                 box_files=box_files(task),
-                caps=caps_of(task.limits),
+                caps=_caps(task),
                 work=pickle_for_box(task),
             )
         )
@@ -123,6 +139,8 @@ class Boxes:
             await session.close()
         await self.zygote.close()
         await self.scorers.close()
+        if self._closed is not None:
+            self._closed.end()
 
 
 class BoxSession:
@@ -188,6 +206,7 @@ class BoxSession:
             feedback=verdict.feedback,
             output=output_digest(report.output),
             printed=printed,
+            artifacts={name: self._boxes.context.put(data) for name, data in report.artifacts.items()},
             failure=verdict.failure,
             measured=report.measured,
         )

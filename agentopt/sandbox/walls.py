@@ -16,11 +16,12 @@ from agentopt.core.boot import THREADS_ONE
 from agentopt.core.task import Limits
 from agentopt.sandbox import kernel, seccomp
 from agentopt.sandbox.landlock import Rules
-from agentopt.sandbox.namespaces import drop_capabilities, move_in
+from agentopt.sandbox.namespaces import drop_capabilities, mount_folder, move_in, unmount_folder
+from agentopt.sandbox.watch import Watch
 
 __all__ = ["Caps", "CpuClock", "Level", "WallError", "Walls", "caps_of", "environment"]
 
-Level = Literal["worker", "L0", "L1", "L2"]
+Level = Literal["worker", "L0", "L1", "L2", "L3"]
 _MB = 1 << 20
 _OPEN_FILES = 256
 _CORES = os.cpu_count() or 1
@@ -37,10 +38,12 @@ class Caps(NamedTuple):
     file: int
     output: int
     printed: int
+    scratch: int
 
 
 def caps_of(limits: Limits) -> Caps:
-    return Caps(int(limits.memory_mb * _MB), int(limits.file_mb * _MB), int(limits.output_mb * _MB), int(limits.printed_mb * _MB))
+    sizes = (limits.memory_mb, limits.file_mb, limits.output_mb, limits.printed_mb, limits.scratch_mb)
+    return Caps(*(int(size * _MB) for size in sizes))
 
 
 def environment(level: Level) -> dict[str, str]:
@@ -50,7 +53,8 @@ def environment(level: Level) -> dict[str, str]:
     if level in ("worker", "L0"):
         return {**os.environ, **steady}
     home = tempfile.gettempdir()
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, **steady}
+    who = {"USER": "agentopt", "LOGNAME": "agentopt", "HOME": home, "TMPDIR": home}
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **who, **steady}
 
 
 class Walls:
@@ -76,7 +80,21 @@ class Walls:
         if self.level == "L2":
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a large environment has more packages than is usual to open
-            self._rules = Rules(self._readable)
+            self._rules = Rules(self._readable, [os.devnull])
+
+    def furnish(self, scratch: str, size: int) -> None:
+        """In the guard: bound what the folder can hold, if the machine does that for us."""
+        if self._namespaces:
+            mount_folder(scratch, size)
+
+    def watch(self, pid: int, scratch: str, size: int) -> Watch | None:
+        """Over what the machine does not bound; None where nothing is."""
+        return Watch(pid, "" if self._namespaces else scratch, size) if self.level in ("L1", "L2") else None
+
+    def clear(self, scratch: str) -> None:
+        """Let go of what ``furnish`` made; the folder is empty then."""
+        if self._namespaces:
+            unmount_folder(scratch)
 
     def own(self, scratch: str) -> None:
         """In the guard: the folder goes to whom the box will be."""
@@ -95,7 +113,7 @@ class Walls:
             _set_limits(caps)
         if self._rules is not None:
             self._become_nobody()
-            self._rules.apply([scratch, os.devnull])
+            self._rules.apply([scratch])
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         if limited:
             _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)  # not before: what is to be closed may lie above it

@@ -46,7 +46,7 @@ def main(descriptor: str) -> None:
     walls.move()
     kernel.become_subreaper()
     try:
-        host = Host(_prepare(orders, pickled), controller, walls, Path(orders["folder"]))
+        host = Host(_prepare(orders, pickled), controller, walls, Path(orders["folder"]), orders["walls"].get("programs"))
         walls.prepare()
     except _Unusable as error:
         connection.sendall(wire.pack({"error": str(error)}))
@@ -155,6 +155,8 @@ class _Nursery:
             poll.poll(left * 1000)
             self._reap()
         kernel.end_children()
+        for scratch in self._host.folder.iterdir():
+            self._host.walls.clear(str(scratch))
         remove_folder(self._host.folder)
 
     def _fork(self) -> bool:
@@ -195,6 +197,7 @@ class _Nursery:
         """A guard that was killed leaves its box's offspring to us, and its folder."""
         kernel.end_children(spare=self._guards)
         for scratch in self._host.folder.glob(f"{guard_pid}-*"):
+            self._host.walls.clear(str(scratch))
             remove_folder(scratch)
 
 

@@ -231,7 +231,7 @@ def test_rules_are_made_once_and_applied_in_many(places):
         return [attempt((places / name / "file").read_text) for name in ("readable", "work", "outside")]
 
     assert [in_child(tried) for _ in range(2)] == [["works", "works", "EACCES"]] * 2
-    for descriptor, _ in rules._readable:
+    for descriptor, _ in rules._opened:
         os.close(descriptor)
 
 
