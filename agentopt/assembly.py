@@ -86,7 +86,8 @@ class Job:
     def executor_name(self) -> str:
         if self.config.executor != "auto":
             return self.config.executor
-        return "boxed" if self.task.has_code or self.task.self_reported else "worker"
+        task = self.task
+        return "boxed" if task.has_code or task.self_reported or task.needs or task.command else "worker"
 
     @property
     def plan(self) -> Plan:
@@ -97,7 +98,16 @@ class Job:
             look_ahead=config.look_ahead or 0,
             target=config.target,
             patience=config.patience,
+            last_look=self._last_look,
         )
+
+    def _last_look(self) -> str:
+        """The judge works from what was loaded at the start. If the files are others now, that must be known."""
+        try:
+            same = fingerprint(self.task, self.cases) == self.fingerprint
+        except OSError:
+            same = False
+        return "" if same else "the task's files changed while the run went on; its scores are those of the files as they were"
 
     def check_budget(self) -> None:
         """Raises ConfigError if a counted unit cannot fit the seed, one child and the test split."""

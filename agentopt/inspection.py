@@ -125,6 +125,10 @@ def _look(task: Task) -> list[Finding]:
         found.append(Finding("note", f"only {len(cases['test'])} test cases", "an interval needs more to exclude zero"))
     if task.self_reported:
         found.append(Finding("note", "self-reported", "evaluate runs beside the candidate, which can forge it; prefer run and score"))
+    timed = [objective.name for objective in task.objectives if objective.source == "outside" and objective.quantity == "cpu"]
+    if task.command and timed and "no_processes" not in task.needs:
+        detail = "what a program's children use is not always counted; add needs=['no_processes'], or take quantity='wall'"
+        found.append(Finding("note", f"CPU seconds ({timed[0]}) can be hidden", detail))
     return found
 
 
@@ -138,6 +142,9 @@ async def _try(task: Task) -> list[Finding]:
         for _ in range(3):
             passes.append(await _rollouts(executor, job, task.seed_values, train))
         seconds = (time.monotonic() - begun) / 3
+        if task.command:
+            alone = Finding("ok", "every run is a program of its own", "nothing lasts between cases; its box holds one input, no secrets")
+            return [*_seed_findings(job, passes, seconds, executor.sandbox), alone]
         shuffled = list(train)
         Random(0).shuffle(shuffled)
         other = await _rollouts(executor, job, task.seed_values, shuffled)

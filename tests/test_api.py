@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import agentopt as ao
+from agentopt.cli.common import print_result
 from agentopt.core.errors import ConfigError, MissingExtra, RunFailed, SeedFailed, StoreError
 from agentopt.core.events import canonical
 from agentopt.store.sqlite import SqliteStore
@@ -148,6 +149,27 @@ def test_a_changed_task_is_not_resumed(tmp_path: Path):
     file.write_text(TASK_FILE.replace("abs(a - b)", "abs(a - b) + 1"))
     with pytest.raises(StoreError, match="the task changed since the run began"):
         ao.resume("run", budget="2evals")
+
+
+@pytest.mark.parametrize("deed", ["changed", "gone", "as it was"])
+def test_files_that_change_under_a_run_are_said_so(tmp_path: Path, deed: str, capsys: pytest.CaptureFixture[str]):
+    file = write_task(tmp_path / "line")
+    (tmp_path / "line" / "table.txt").write_text("1")
+    task = ao.load_task(file)
+    task.box_files = ("table.txt",)
+
+    def act(event: Any, state: Any) -> None:
+        table = tmp_path / "line" / "table.txt"
+        if len(state.test) == 2 and table.exists() and deed != "as it was":
+            table.write_text("2") if deed == "changed" else table.unlink()
+
+    result = ao.evolve(task, budget="3evals", optimizer=STEPS, executor="inline", out="run", on_event=act)
+    warnings = result.summary["warnings"]
+    assert len(warnings) == (deed != "as it was")
+    assert all("the task's files changed while the run went on" in text for text in warnings)
+    assert ao.load_run("run").summary["warnings"] == warnings
+    print_result(result)
+    assert ("warning: the task's files changed" in capsys.readouterr().out) == (deed != "as it was")
 
 
 def test_the_seed_can_come_from_a_run_or_a_file(tmp_path: Path):

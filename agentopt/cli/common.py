@@ -63,6 +63,7 @@ def print_result(result: Result) -> None:
         if result.best.test is None:
             lines.append(_why_no_test(result))
     lines += [describe(comparison) for comparison in result.comparisons]
+    lines += [f"warning: {harmless(text)}" for text in result.summary.get("warnings", ())]
     if result.summary.get("self_reported"):
         lines.append("self-reported: the candidate computed these scores itself")
     if result.run and result.best:

@@ -58,6 +58,8 @@ def _head(log: RunLog, standing: Standing) -> Table:
     table.add_row("sandbox", f"{sandbox} (no walls)" if sandbox in ("L0", "inline") else sandbox)
     if task.get("self_reported"):
         table.add_row("scores", Text("self-reported: the candidates computed them themselves and may have forged them", style="yellow"))
+    for text in state.warnings:
+        table.add_row("warning", Text(harmless(text), style="yellow"))
     table.add_row("spent", _spent(log))
     return table
 

@@ -44,6 +44,8 @@ class Progress:
         if self._state is None:
             self._begin(state)
         self._state = state
+        if event.kind == "note" and event.data["kind"] == "warning":
+            self._console.print(f"warning: {event.data['text']}", markup=False)
         if self._console.is_terminal or event.kind != "admitted":
             return
         now = time.monotonic()

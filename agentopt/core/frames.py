@@ -36,10 +36,6 @@ class FrameConnection(asyncio.BufferedProtocol):
 
     # --- for the user
 
-    @property
-    def closed(self) -> bool:
-        return self._transport is None or self._transport.is_closing()
-
     def send(self, control: Mapping[str, Any], body: bytes | memoryview = b"") -> None:
         """What does not fit into the socket goes as the loop runs. To a side that is gone, nothing happens."""
         assert self._transport is not None
@@ -67,14 +63,13 @@ class FrameConnection(asyncio.BufferedProtocol):
 
     def hang_up(self) -> None:
         """Say that nothing more will come."""
-        if self._transport is not None and not self._transport.is_closing():
+        assert self._transport is not None
+        if not self._transport.is_closing():
             with suppress(OSError):
                 self._transport.write_eof()
 
     async def end(self, seconds: float) -> None:
         """Hang up, and wait until the other side has closed. Raises TimeoutError. May be called twice."""
-        if self.closed:
-            return
         self.hang_up()
         try:
             async with asyncio.timeout(seconds):
@@ -83,10 +78,10 @@ class FrameConnection(asyncio.BufferedProtocol):
             await self.abort()
 
     async def abort(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
-            await self._lost
+        """Close at once; on return the descriptor is given back."""
+        assert self._transport is not None
+        self._transport.abort()
+        await asyncio.shield(self._lost)
 
     # --- for the event loop
 

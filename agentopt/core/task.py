@@ -198,6 +198,13 @@ class Task:
     """Modules the box imports before the candidate, once for all candidates."""
     box_files: Sequence[str] = ()
     """Files beside the task that ``run`` may read or import in the box."""
+    build: Sequence[str] = ()
+    """The compiler and its arguments, run once per candidate: ``["g++", "-O2", "-o", "solve", "solve.cpp"]``."""
+    command: Sequence[str] = ()
+    """The program and its arguments, run once per case in place of ``run``: ``["./solve"]``.
+
+    The case's input is its stdin, text or bytes, or ``{"stdin": ..., "args": [...]}``; its stdout, as text, is the output.
+    """
     needs: Sequence[str] = ()
     """Walls without which the task does not run, out of ``NEEDS``."""
     limits: Limits = field(default_factory=Limits)
@@ -308,9 +315,25 @@ class Task:
             raise TaskError(f"{where}: on_case_failure is {self.on_case_failure!r}; it is 'fail' or 'worst'")
         if self.on_case_failure == "worst" and any(objective.worst is None for objective in self.objectives):
             raise TaskError(f"{where}: on_case_failure='worst' needs a floor (max) or ceiling (min) on every objective")
+        if self.command or self.build:
+            self._check_program(where)
         if not set(self.functions) - {"warm"}:
             raise TaskError(f"{where} has neither run nor score; decorate two functions with @task.run and @task.score")
         if self.self_reported and set(self.functions) & {"run", "score"}:
             raise TaskError(f"{where} has evaluate beside run or score; keep either evaluate or the pair")
         if "run" in self.functions and "score" not in self.functions:
             raise TaskError(f"{where} has run but no score; decorate a function (case, output, measured) with @task.score")
+
+    def _check_program(self, where: str) -> None:
+        for key, words in (("command", self.command), ("build", self.build)):
+            if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word and "\0" not in word for word in words):
+                raise TaskError(f"{where}: {key} is {words!r}; give a list of words, none of them empty: ['./solve', '--fast']")
+        if not self.command:
+            raise TaskError(f"{where} has build but no command; name the program that is built: command=['./solve']")
+        for key in ("run", "evaluate", "warm"):
+            if key in self.functions:
+                raise TaskError(f"{where} has {key} beside command; the program is what runs, so keep only score")
+        if "score" not in self.functions:
+            raise TaskError(f"{where} has command but no score; decorate a function (case, output, measured) with @task.score")
+        if self.imports:
+            raise TaskError(f"{where} has imports beside command; a program imports by itself")

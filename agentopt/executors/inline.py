@@ -19,6 +19,7 @@ from agentopt.core.task import Task
 from agentopt.sandbox.check import static_failure
 from agentopt.sandbox.files import copy_files, remove_folder
 from agentopt.sandbox.harness import Harness, Outcome, Work, failure_of
+from agentopt.sandbox.levels import trust
 from agentopt.sandbox.payload import box_files
 from agentopt.sandbox.program import Piece, pieces_of
 from agentopt.sandbox.session import Inputs, output_digest, splits_of
@@ -31,11 +32,15 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class Inline:
-    """Runs and scores synchronously. A loop that never ends never ends here either: use a box for code one does not know."""
+    """Runs and scores synchronously. A loop that never ends never ends here either: use a box for code one does not know.
+
+    Raises TaskError for a task that needs walls, ConsentError for code from elsewhere.
+    """
 
     sandbox = "inline"
 
     def __init__(self, context: ExecutorContext) -> None:
+        trust(context.task, context.wish, "inline")
         self.capacity = context.capacity
         self._context = context
         self._shared = _Shared(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from agentopt.core.boot import boot_command
 from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured
 from agentopt.core.frames import FrameConnection
+from agentopt.sandbox import kernel
 from agentopt.sandbox.files import make_folder, remove_folder
 from agentopt.sandbox.levels import Sandbox
 from agentopt.sandbox.walls import Caps, environment
@@ -24,6 +26,8 @@ __all__ = ["Box", "BoxPlan", "Report", "Zygote"]
 
 _IMPORT_SECONDS = 300.0
 _OPEN_SECONDS = 30.0
+_PATIENCE = 1.0
+"""What the zygote gets to end by itself."""
 _GRACE_SECONDS = 5.0
 """What the guard gets on top of a deadline before it counts as lost."""
 
@@ -160,10 +164,11 @@ class Zygote:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            await _ends(process.pid, _PATIENCE)
+            process.kill()
+            process.wait()
         if self._folder is not None:
             remove_folder(self._folder)
             self._folder = None
@@ -180,6 +185,24 @@ async def _new_line(door: socket.socket) -> FrameConnection | None:
     finally:
         theirs.close()
     return await FrameConnection.over(ours)
+
+
+async def _ends(pid: int, seconds: float) -> None:
+    """Returns when the child has ended, or so many seconds have passed."""
+    descriptor = kernel.watch_process(pid)
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        pass
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _last_words(log: IO[bytes]) -> str:

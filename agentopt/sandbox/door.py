@@ -18,9 +18,9 @@ from agentopt.sandbox.harness import EXIT_MEMORY
 from agentopt.sandbox.walls import Caps, CpuClock
 from agentopt.sandbox.watch import Watch
 
-__all__ = ["Abandoned", "Door", "Ended", "Measure", "Reply"]
+__all__ = ["PRINTED_KEPT", "Abandoned", "Door", "Ended", "Measure", "Reply"]
 
-_PRINTED_KEPT = 64 << 10
+PRINTED_KEPT = 64 << 10
 _REPLY_CONTROL_CAP = 64 << 10
 _LOOK_UP = 0.25
 _STATUSES = frozenset({"ok", "syntax", "build", "crash", "memory", "wrong", "oversize"})
@@ -241,7 +241,7 @@ class Door:
                 with suppress(KeyError):
                     self._poll.unregister(self._pipe)
                 return
-            kept = data[: _PRINTED_KEPT - self._printed_kept]
+            kept = data[: PRINTED_KEPT - self._printed_kept]
             self._printed += kept
             self._printed_kept += len(kept)
             self._printed_total += len(data)

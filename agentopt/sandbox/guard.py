@@ -1,7 +1,7 @@
 """The guard: a trusted process, the only door between the controller and a box. It serves one candidate after another.
 
 It has the box forked, passes requests in and replies out, measures, and takes everything the candidate started down with
-the box. It never runs candidate code and never reads an input or an output.
+the box. It never runs candidate code and never reads an output.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentopt.core import wire
 from agentopt.sandbox import kernel
@@ -24,6 +24,9 @@ from agentopt.sandbox.files import copy_files, remove_folder
 from agentopt.sandbox.harness import Work, serve
 from agentopt.sandbox.spare import Spare
 from agentopt.sandbox.walls import Caps, Walls
+
+if TYPE_CHECKING:
+    from agentopt.sandbox.programs import Programs
 
 __all__ = ["Host", "guard"]
 
@@ -41,6 +44,8 @@ class Host(NamedTuple):
     walls: Walls
     folder: Path
     """Where the scratch folders are made."""
+    programs: Mapping[str, Any] | None = None
+    """The task's ``build`` and ``command`` where candidates are whole programs (level L3)."""
 
 
 def guard(control: wire.FrameSocket, host: Host) -> None:
@@ -48,7 +53,7 @@ def guard(control: wire.FrameSocket, host: Host) -> None:
     os.setsid()
     kernel.become_subreaper()
     kernel.hide_memory(True)
-    spare = Spare(partial(_live, host, os.getpid()), control.fileno())
+    spare = Spare(partial(_live, host, os.getpid()), control.fileno()) if host.programs is None else None
     while (request := control.receive()) is not None:
         try:
             if not _serve_candidate(control, host, spare, *request):
@@ -58,17 +63,17 @@ def guard(control: wire.FrameSocket, host: Host) -> None:
             return  # the controller is gone: nobody is left to be told
 
 
-def _serve_candidate(control: wire.FrameSocket, host: Host, spare: Spare, options: Mapping[str, Any], spec: memoryview) -> bool:
+def _serve_candidate(control: wire.FrameSocket, host: Host, spare: Spare | None, options: Mapping[str, Any], spec: memoryview) -> bool:
     """From the opening of the box to its end; whether the controller ended it in good order."""
     scratch: Path | None = None
-    door: Door | None = None
+    door: Door | Programs | None = None
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=host.folder))
         caps = Caps(*options["caps"])
         host.walls.furnish(str(scratch), caps.scratch)
         copy_files(options["box_files"], scratch)
         host.walls.own(str(scratch))
-        door = _open_box(control, host, spare, scratch, caps)
+        door = _open(control, host, spare, scratch, caps)
         control.send({"guard": os.getpid()})
         return _answer(control, door, spec)
     except ConnectionError:
@@ -79,10 +84,23 @@ def _serve_candidate(control: wire.FrameSocket, host: Host, spare: Spare, option
     finally:
         if door is not None:
             door.close()
-        kernel.end_children([spare.pid])
+        kernel.end_children([spare.pid] if spare else [])
         if scratch is not None:
             host.walls.clear(str(scratch))
             remove_folder(scratch)
+
+
+def _open(control: wire.FrameSocket, host: Host, spare: Spare | None, scratch: Path, caps: Caps) -> Door | Programs:
+    if spare is not None:
+        return _open_box(control, host, spare, scratch, caps)
+    from agentopt.sandbox.programs import Programs
+
+    assert host.programs is not None
+    return Programs(scratch, caps, host.programs, _controllers(control, host))
+
+
+def _controllers(control: wire.FrameSocket, host: Host) -> list[int]:
+    return [control.fileno()] if host.controller is None else [control.fileno(), host.controller]
 
 
 def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: Path, caps: Caps) -> Door:
@@ -91,8 +109,7 @@ def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: Path
     with inside:
         pid = spare.become_box({"scratch": str(scratch), "caps": caps}, inside, writer)
     os.close(writer)
-    controllers = [control.fileno()] if host.controller is None else [control.fileno(), host.controller]
-    door = Door(pid, outside, printed, caps, controllers, spare.pid)
+    door = Door(pid, outside, printed, caps, _controllers(control, host), spare.pid)
     if not door.opens(_READY):
         words = door.take_printed().decode(errors="replace")
         door.close()
@@ -130,7 +147,7 @@ def _strip(inside: socket.socket, writer: int, scratch: Path) -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)
 
 
-def _answer(control: wire.FrameSocket, door: Door, spec: memoryview) -> bool:
+def _answer(control: wire.FrameSocket, door: Door | Programs, spec: memoryview) -> bool:
     """Serve the controller until it is done with the box; False when it hung up."""
     visit = _Visit(door, spec)
     while True:
@@ -151,7 +168,7 @@ def _answer(control: wire.FrameSocket, door: Door, spec: memoryview) -> bool:
 class _Visit:
     """One candidate in its box: loaded with the first call, called until something ends it."""
 
-    def __init__(self, door: Door, spec: memoryview) -> None:
+    def __init__(self, door: Door | Programs, spec: memoryview) -> None:
         self._door = door
         self._unloaded: memoryview | None = spec
         self.alive = True

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 __all__ = [
+    "Closed",
     "PeakMemory",
     "become_subreaper",
     "children",
@@ -68,6 +69,29 @@ def hide_memory(hidden: bool) -> None:
 def no_new_privileges() -> None:
     """Nothing this process executes gets more rights than it has. Asked for by landlock and seccomp."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+class Closed:
+    """While one of these is held, no other process of the same user can look into this one or trace it.
+
+    The price: debuggers cannot either, and what this process asks /proc about itself belongs to root.
+    """
+
+    _held = 0
+
+    def __init__(self) -> None:
+        self._on = True
+        if Closed._held == 0:
+            _prctl(_PR_SET_DUMPABLE, 0)
+        Closed._held += 1
+
+    def end(self) -> None:
+        """May be called twice."""
+        if self._on:
+            self._on = False
+            Closed._held -= 1
+            if Closed._held == 0:
+                _prctl(_PR_SET_DUMPABLE, 1)
 
 
 def watch_process(pid: int) -> int | None:

@@ -6,7 +6,7 @@ import ctypes
 import os
 import stat
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from agentopt.sandbox.kernel import libc, no_new_privileges
 
@@ -49,10 +49,6 @@ class Rules:
                 except OSError:
                     continue
                 self._opened.append((descriptor, self._right(descriptor, right)))
-
-    @property
-    def descriptors(self) -> Sequence[int]:
-        return [descriptor for descriptor, _ in self._opened]
 
     def _right(self, descriptor: int, wanted: int) -> int:
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)

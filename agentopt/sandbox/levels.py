@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agentopt.core.errors import ConfigError, ConsentError, TaskError
 from agentopt.core.protocols import Wish
 from agentopt.core.task import Task
+from agentopt.sandbox.bwrap import check_words
 from agentopt.sandbox.probe import Machine, look_at
+from agentopt.sandbox.program_probe import probe_programs
 from agentopt.sandbox.reach import readable_paths
 from agentopt.sandbox.walls import Level
 
-__all__ = ["LEVELS", "OPEN", "PROVIDES", "Sandbox", "choose", "level_of"]
+__all__ = ["LEVELS", "OPEN", "PROVIDES", "Sandbox", "brief", "choose", "level_of", "trust"]
 
-LEVELS = ("L0", "L1", "L2")
+LEVELS = ("L0", "L1", "L2", "L3")
 PROVIDES = {
     "L0": frozenset[str](),
     "L1": frozenset({"tree_kill", "memory_bound", "clean_environment"}),
     "L2": frozenset({"tree_kill", "memory_bound", "clean_environment", "no_network", "no_files", "no_processes"}),
+    "L3": frozenset({"tree_kill", "memory_bound", "clean_environment", "no_network", "no_files", "no_processes"}),
 }
 """What a task may name in ``needs``, and who gives it."""
+_PROCESSES, _ALONE = 64, 2
+"""Of a whole program, threads and the first process of its box included."""
 _SPARE_UID = 0x70000000
 
 
@@ -48,8 +55,18 @@ def level_of(text: str) -> str:
     return text.partition("/")[0]
 
 
+def brief(text: str) -> str:
+    """For people: ``"L2/landlock-7+seccomp/Linux 6.18"`` -> ``"L2 (landlock-7, seccomp)"``."""
+    level, *more = text.split("/", 2)
+    return f"{level} ({more[0].replace('+', ', ')})" if len(more) == 2 else level
+
+
 def choose(task: Task, wish: Wish) -> Sandbox:
     """Raises ConfigError for a wish that cannot be met, ConsentError if the user has to agree first, TaskError for an unmet need."""
+    if task.command:
+        return _whole_program(task, wish)
+    if wish.unsafe and wish.level not in ("auto", "L0"):
+        raise ConfigError(f"sandbox: --unsafe asks for no walls and sandbox={wish.level} for some; give one of them")
     if wish.unsafe:
         return _settle(task, wish, "L0", look_at())
     if wish.level == "L0":
@@ -59,18 +76,41 @@ def choose(task: Task, wish: Wish) -> Sandbox:
         raise ConfigError(f"sandbox: this machine cannot give level L2: {_lack(machine)}")
     level = "L2" if machine.l2 and wish.level in ("auto", "L2") else "L1"
     if level == "L1" and wish.strangers and not wish.allow_weak:
-        why = _lack(machine) or "level L1 was asked for"
-        raise ConsentError(
-            f"sandbox: code from elsewhere would run at level L1, with your rights to files and network ({why}); "
-            "give --allow-weak-sandbox to allow that"
-        )
+        raise _strangers(f"at level L1, with your rights to files and network ({_lack(machine) or 'level L1 was asked for'})")
     return _settle(task, wish, level, machine)
+
+
+def trust(task: Task, wish: Wish, executor: str) -> None:
+    """For an executor without walls. Raises TaskError if the task needs some, ConsentError if the user has to agree to have none."""
+    if task.command:
+        raise TaskError(f"task {task.name!r} has a command, and whole programs do not run in the executor {executor}; use boxed")
+    if task.needs:
+        raise TaskError(f"task {task.name!r}: needs {', '.join(task.needs)}, which the executor {executor} does not give; use boxed")
+    if wish.strangers and task.has_code and not wish.allow_weak:
+        raise _strangers(f"without any walls (the executor {executor} was asked for)")
+
+
+def _strangers(how: str) -> ConsentError:
+    return ConsentError(f"sandbox: code from elsewhere would run {how}; give --allow-weak-sandbox to allow that")
+
+
+def _whole_program(task: Task, wish: Wish) -> Sandbox:
+    if wish.unsafe or wish.level != "auto":
+        asked = "--unsafe" if wish.unsafe else f"level {wish.level}"
+        raise ConfigError(f"sandbox: {asked} was asked for, but a task with a command runs at level L3 only; leave it out")
+    if why := probe_programs():
+        raise TaskError(f"task {task.name!r} has a command: {why}")
+    for key, words in (("command", task.command), ("build", task.build)):
+        check_words(task.name, key, words)
+    processes = _ALONE if "no_processes" in task.needs else _PROCESSES
+    orders = _orders("L3") | {"programs": {"build": list(task.build), "command": list(task.command), "processes": processes}}
+    return Sandbox("L3", f"L3/bubblewrap+seccomp/{platform.system()} {platform.release()}", orders)
 
 
 def _settle(task: Task, wish: Wish, level: Level, machine: Machine) -> Sandbox:
     lacking = sorted(set(task.needs) - PROVIDES[level])
     if lacking:
-        fix = _lack(machine) or ("leave out --unsafe" if wish.unsafe else "leave out the setting sandbox")
+        fix = "leave out --unsafe" if wish.unsafe else _lack(machine) or "leave out the setting sandbox"
         raise TaskError(f"task {task.name!r}: needs {', '.join(lacking)}, which level {level} does not give ({fix})")
     walls: list[str] = []
     orders = _orders(level)
@@ -100,10 +140,8 @@ def _spare_uid(task: Task, readable: Sequence[str], why: str) -> int:
 
 def _closed_to_others(path: str) -> str | None:
     """The first folder on the way, or the path itself, that others may not enter or read."""
-    way = ""
-    for part in path.split(os.sep)[1:]:
-        way += os.sep + part
-        mode = os.stat(way).st_mode
-        if not mode & (0o001 if way != path else 0o004):
-            return way
+    for way in (*reversed(Path(path).parents), Path(path)):
+        needed = (0o001 if way.is_dir() else 0) | (0o004 if way == Path(path) else 0)
+        if way.stat().st_mode & needed != needed:
+            return str(way)
     return None

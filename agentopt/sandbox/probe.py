@@ -59,7 +59,7 @@ def main() -> None:
         _try(_feel_namespaces),
         _kernel(),
     )
-    print(json.dumps(vars(found)))
+    sys.stdout.write(json.dumps(vars(found)))
 
 
 def _kernel() -> str:

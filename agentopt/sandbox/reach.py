@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import agentopt
 from agentopt.core.task import Task
 
 __all__ = ["readable_paths", "without"]
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt/conda")
 _SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/os-release", "/etc/ssl/openssl.cnf")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
@@ -22,13 +22,15 @@ _MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system
 
 def readable_paths(task: Task) -> list[str]:
     """Real paths of files and folders; a folder stands for all that is in it."""
-    package = os.path.dirname(os.path.abspath(agentopt.__file__))
+    package = str(_PACKAGE)
     wanted = [*_SYSTEM, *_SETTINGS, *_DEVICES, *_MACHINE, sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, package]
     wanted += [entry for entry in sys.path if os.path.basename(entry) in ("site-packages", "dist-packages")]
     for name in ("cloudpickle", *task.imports):
         wanted += _places(name.partition(".")[0])
+    places = _real(wanted)
     hidden = _real([os.path.join(package, "_bundled"), *([str(task.folder)] if task.folder else [])])
-    return _outermost([place for path in _real(wanted) for place in without(path, hidden)])
+    hidden += [folder for folder in _real([os.curdir]) if folder not in places]  # where runs are logged
+    return _outermost([part for place in places for part in without(place, hidden)])
 
 
 def _real(paths: Iterable[str]) -> list[str]:

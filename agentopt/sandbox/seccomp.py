@@ -22,7 +22,7 @@ Test = tuple[int, int, int]
 
 _ALL = 0xFFFFFFFF
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _MASK, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x54, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _MASK, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _NUMBER, _MACHINE, _ARGUMENTS = 0, 4, 16
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
@@ -56,12 +56,13 @@ _WHO = (
 # what copies and unpacks files sets their modes and times by habit, of files that may be anybody's: it is told that this was done
 _PRETENDED = "chmod fchmod fchmodat fchmodat2 utime utimensat"
 _PYTHON = f"{_MEMORY} {_FILES} {_WAITING} {_TIME} {_SIGNALS} {_WHO}"
-# a whole program starts others, waits for them and changes the modes of its own files; what it may see is up to its namespaces
+# a whole program starts others, waits for them and changes the modes of its own files; what it may see is up to its namespaces.
+# It may not make a memfd: that memory would count for no process.
 _PROGRAM = (
     "open openat openat2 fork vfork execve execveat wait4 waitid kill tkill tgkill setsid setpgid chmod fchmod fchmodat fchmodat2 utime "
     "utimensat link linkat symlink symlinkat flock fcntl socketpair sendto sendmsg recvmsg prlimit64 sched_setaffinity timer_create "
-    "timer_settime timer_gettime timer_getoverrun timer_delete mincore memfd_create pidfd_open arch_prctl bind connect listen accept "
-    "accept4 setsockopt prctl"
+    "timer_settime timer_gettime timer_getoverrun timer_delete mincore pidfd_open arch_prctl bind connect listen accept "
+    "accept4 setsockopt prctl truncate getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr fadvise64 signalfd4"
 )
 
 
@@ -131,9 +132,9 @@ class Assembly:
         self._add(_RETURN, _ERRNO | error)
 
     def threads_only(self) -> None:
-        """clone may make threads; clone3, whose flags lie in memory, does not exist, and libraries fall back to clone."""
+        """clone may make threads, in no namespace of their own. clone3, whose flags lie in memory, does not exist: libraries fall back."""
         self.refuse("clone3", errno.ENOSYS)
-        self.only("clone", _low(0), (_CLONE_THREAD,), _CLONE_THREAD)
+        self.only("clone", _low(0), (_CLONE_THREAD,), _CLONE_THREAD | _CLONE_NEW)
 
     def no_namespaces(self) -> None:
         """clone may make processes, but in no namespace of their own."""

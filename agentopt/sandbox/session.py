@@ -16,11 +16,13 @@ from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured, Rollout
 from agentopt.core.protocols import ExecutorContext
 from agentopt.core.task import Cases, Task
+from agentopt.sandbox import kernel
 from agentopt.sandbox.check import static_failure
 from agentopt.sandbox.client import Box, BoxPlan, Report, Zygote
 from agentopt.sandbox.levels import Sandbox
 from agentopt.sandbox.payload import box_files, box_path, pickle_for_box, trusted_path
 from agentopt.sandbox.program import Piece, pieces_of, pieces_to_json
+from agentopt.sandbox.programs import program_cases
 from agentopt.sandbox.walls import Caps, caps_of
 from agentopt.sandbox.watch import disk_use
 
@@ -108,15 +110,16 @@ class Boxes:
         task = context.task
         self.context = context
         self.scorers = scorers
-        self.inputs = Inputs(context.cases)
+        self.inputs = Inputs(program_cases(context.cases) if task.command else context.cases)
         self.splits = splits_of(context.cases)
         self._sessions: set[BoxSession] = set()
+        self._closed = kernel.Closed() if sandbox.level != "worker" else None
         self.zygote = Zygote(
             BoxPlan(
                 task=task.name,
                 sandbox=sandbox,
                 path=trusted_path(task) if sandbox.level == "worker" else box_path(task),
-                imports=("cloudpickle", *task.imports),
+                imports=("agentopt.sandbox.programs",) if task.command else ("cloudpickle", *task.imports),
                 box_files=box_files(task),
                 caps=_caps(task),
                 work=pickle_for_box(task),
@@ -136,6 +139,8 @@ class Boxes:
             await session.close()
         await self.zygote.close()
         await self.scorers.close()
+        if self._closed is not None:
+            self._closed.end()
 
 
 class BoxSession:

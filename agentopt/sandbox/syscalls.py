@@ -43,6 +43,8 @@ _X86_64 = {
     **{"getcpu": 309, "renameat2": 316, "getrandom": 318, "memfd_create": 319, "execveat": 322, "membarrier": 324},
     **{"copy_file_range": 326, "preadv2": 327, "pwritev2": 328, "statx": 332, "rseq": 334, "pidfd_open": 434, "clone3": 435},
     **{"close_range": 436, "openat2": 437, "faccessat2": 439, "epoll_pwait2": 441, "futex_waitv": 449, "fchmodat2": 452},
+    **{"truncate": 76, "getxattr": 191, "lgetxattr": 192, "fgetxattr": 193, "listxattr": 194, "llistxattr": 195},
+    **{"flistxattr": 196, "fadvise64": 221, "signalfd4": 289},
 }
 _AARCH64 = {
     **{"getcwd": 17, "eventfd2": 19, "epoll_create1": 20, "epoll_ctl": 21, "epoll_pwait": 22, "dup": 23, "dup3": 24},
@@ -70,6 +72,8 @@ _AARCH64 = {
     **{"execveat": 281, "membarrier": 283, "copy_file_range": 285, "preadv2": 286, "pwritev2": 287, "statx": 291},
     **{"rseq": 293, "pidfd_open": 434, "clone3": 435, "close_range": 436, "openat2": 437, "faccessat2": 439},
     **{"epoll_pwait2": 441, "futex_waitv": 449, "fchmodat2": 452},
+    **{"getxattr": 8, "lgetxattr": 9, "fgetxattr": 10, "listxattr": 11, "llistxattr": 12, "flistxattr": 13},
+    **{"truncate": 45, "signalfd4": 74, "fadvise64": 223},
 }
 
 MACHINES = {"x86_64": Machine(0xC000003E, _X86_64), "aarch64": Machine(0xC00000B7, _AARCH64)}

@@ -21,7 +21,7 @@ from agentopt.sandbox.watch import Watch
 
 __all__ = ["Caps", "CpuClock", "Level", "WallError", "Walls", "caps_of", "environment"]
 
-Level = Literal["worker", "L0", "L1", "L2"]
+Level = Literal["worker", "L0", "L1", "L2", "L3"]
 _MB = 1 << 20
 _OPEN_FILES = 256
 _CORES = os.cpu_count() or 1

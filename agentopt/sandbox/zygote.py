@@ -46,7 +46,7 @@ def main(descriptor: str) -> None:
     walls.move()
     kernel.become_subreaper()
     try:
-        host = Host(_prepare(orders, pickled), controller, walls, Path(orders["folder"]))
+        host = Host(_prepare(orders, pickled), controller, walls, Path(orders["folder"]), orders["walls"].get("programs"))
         walls.prepare()
     except _Unusable as error:
         connection.sendall(wire.pack({"error": str(error)}))

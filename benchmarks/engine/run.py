@@ -36,7 +36,12 @@ def report(name: str, runs: Sequence[Run], up_to: int, seeds: Sequence[int]) -> 
     rows: list[dict[str, Any]] = []
     for size in (size for size in SIZES if size <= up_to):
         figures = [run["sizes"][size] for run in runs]
-        for key, unit in (("rate", "candidates/s"), ("cpu_ms", "ms CPU/candidate"), ("resident", "bytes")):
+        for key, unit in (
+            ("rate", "candidates/s"),
+            ("cpu_ms", "ms CPU/candidate"),
+            ("yards", "yardsticks/candidate"),
+            ("resident", "bytes"),
+        ):
             if key in figures[0]:
                 rows.append(row(name, unit, size, [each[key] for each in figures], run_length=up_to, rng_seeds=list(seeds)))
     rows.append(row(f"{name}, on disk", "bytes/candidate", up_to, [run["log_bytes"] for run in runs], rng_seeds=list(seeds)))

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from agentopt.core.errors import TaskError
-from agentopt.core.task import Case, Limits
+from agentopt.core.task import Case, Limits, Objective
 from agentopt.executors.boxed import Boxed
 from agentopt.executors.worker import Worker
 from agentopt.sandbox import client
@@ -97,11 +97,106 @@ async def test_a_zygote_that_stops_answering_is_infrastructure(monkeypatch):
     monkeypatch.setattr(client, "_OPEN_SECONDS", 0.3)
     task = make_task()
     async with opened(Boxed, task) as executor:
-        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
-        os.kill(executor._boxes.zygote.pid, signal.SIGSTOP)
+        first = await executor.open(candidate(task))
+        assert (await first.rollout("two", 0, 1)).scores == {"right": 1.0}
+        outer = psutil.Process(executor._boxes.zygote.pid)
+        for process in (outer, *outer.children()):
+            process.suspend()
         monkeypatch.setattr(client, "_GRACE_SECONDS", 0.1)
         failure = (await once(executor, task, DOUBLE)).failure
         assert (failure.kind, failure.message) == ("infrastructure", "a box did not open within 0.3 s")
+        await first.close()
+
+
+async def test_a_guard_serves_one_candidate_after_another():
+    task = make_task()
+    async with opened(Boxed, task, capacity=2) as executor:
+        first, second = [await executor.open(candidate(task, f=DOUBLE + comment)) for comment in ("# 1", "# 2")]
+        for session in (first, second):
+            assert (await session.rollout("two", 0, 1)).scores == {"right": 1.0}
+        pids = {first._box.guard_pid, second._box.guard_pid}
+        assert len(pids) == 2
+        for session in (first, second):
+            await session.close()
+        for _ in range(3):
+            session = await executor.open(candidate(task))
+            await session.rollout("one", 0, 1)
+            assert session._box.guard_pid in pids
+            await session.close()
+
+
+async def test_a_guard_that_does_not_let_go_takes_the_zygote_along(monkeypatch):
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        session = await executor.open(candidate(task))
+        await session.rollout("two", 0, 1)
+        zygote = executor._boxes.zygote.pid
+        for process in psutil.Process(zygote).children(recursive=True):
+            process.suspend()
+        with monkeypatch.context() as patched:
+            patched.setattr(client, "_GRACE_SECONDS", 0.1)
+            await session.close()
+        assert not psutil.pid_exists(zygote)
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+
+
+SHORT = {"train": [Case(str(k), {"x": k}, 2 * k) for k in range(100)]}
+
+
+async def test_short_rollouts_share_the_way():
+    task = make_task(cases=SHORT, limits=Limits(seconds=5.0))
+    jobs = [(str(k), 0, k) for k in range(100)]
+    async with opened(Boxed, task) as executor:
+        session = await executor.open(candidate(task))
+        assert len(await session.rollouts(jobs)) == 1  # nothing is known of the pace yet
+        together = await session.rollouts(jobs[1:])
+        assert 1 < len(together) <= 64
+        assert [(r.case, r.rng_seed, r.scores) for r in together] == [(c, s, {"right": 1.0}) for c, _, s in jobs[1 : 1 + len(together)]]
+        await session.close()
+
+
+async def test_the_first_failure_ends_what_shares_the_way():
+    task = make_task("def f(x): return 1 / 0 if x == 5 else print(x) or x * 2", cases=SHORT)
+    kept: list[bytes] = []
+    async with opened(Boxed, task, kept=kept) as executor:
+        session = await executor.open(candidate(task))
+        await session.rollout("0", 0, 1)
+        jobs = [(str(k), 0, 1) for k in (1, 2, 5, 6, 7)]
+        session._pace = 1e-4
+        rollouts = await session.rollouts(jobs)
+        assert [rollout.case for rollout in rollouts] == ["1", "2", "5"]
+        assert rollouts[-1].failure.kind == "crash"
+        assert (await session.rollout("6", 0, 1)).scores == {"right": 1.0}
+        assert kept == [b"0\n", b"1\n", b"2\n", b"6\n"]
+        await session.close()
+
+
+async def test_large_ones_do_not_share_the_way_and_neither_do_timed_ones():
+    cases = {"train": [Case(str(k), {"x": "x" * (600 << 10)}, "xx" * (600 << 10)) for k in range(4)]}
+    jobs = [(str(k), 0, 1) for k in range(4)]
+    for changes, sizes in (
+        ({"limits": Limits(output_mb=10)}, [1, 1]),
+        ({"cases": SHORT, "fresh_per_case": True}, [1, 1]),
+        ({"cases": SHORT, "objectives": [Objective("right"), Objective("seconds", "min", source="outside")]}, [1, 1]),
+    ):
+        task = make_task(**{"cases": cases, **changes})
+        async with opened(Boxed, task) as executor:
+            session = await executor.open(candidate(task))
+            for size in sizes:
+                assert len(await session.rollouts(jobs)) == size
+                session._pace = 1e-4
+            await session.close()
+
+
+async def test_many_bytes_of_answers_come_in_turns():
+    task = make_task("def f(x): return 'y' * (700 << 10)", cases=SHORT, limits=Limits(output_mb=10))
+    async with opened(Boxed, task) as executor:
+        session = await executor.open(candidate(task))
+        await session.rollout("0", 0, 1)
+        session._pace = 1e-4
+        rollouts = await session.rollouts([(str(k), 0, 1) for k in range(10)])
+        assert [rollout.case for rollout in rollouts] == ["0", "1"]
+        await session.close()
 
 
 async def test_a_zygote_that_dies_with_every_request_is_given_up(monkeypatch):

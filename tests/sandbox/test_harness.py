@@ -153,10 +153,11 @@ def served(tmp_path, load_work, *requests):
     thread = threading.Thread(target=serve, args=(box, load_work, tmp_path, 10_000))
     thread.start()
     replies = []
+    frames = wire.FrameSocket(guard)
     with guard:
         for control, body in requests:
-            guard.sendall(wire.pack(control, body))
-            replies.append(wire.receive(guard))
+            frames.send(control, body)
+            replies.append(frames.receive())
     thread.join(5)
     box.close()
     assert not thread.is_alive()
