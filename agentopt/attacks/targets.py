@@ -56,7 +56,7 @@ class Targets:
             listening.listen()
         os.environ[_KEY] = self.word
         self._stack.callback(os.environ.pop, _KEY, None)
-        self._before = self._state()
+        self.settle()
         self.aims = {
             "word": self.word[::-1],
             "home": os.path.expanduser("~"),
@@ -72,12 +72,16 @@ class Targets:
             "abstract": f"agentopt-{self.word}",
         }
 
+    def settle(self) -> None:
+        """What there is now is what has to be there at the end."""
+        self._before = self._state()
+
     def _state(self) -> dict[str, Any]:
         files = sorted(self.folder.iterdir())
         pid = self._process.pid
         return {
             "the files in a folder": [path.name for path in files],
-            "the content of a file": [path.read_text() for path in files if path.is_file()],
+            "the content of a file": [path.read_bytes() for path in files if path.is_file()],
             "mode, owner and times of a file": [
                 (found.st_mode, found.st_uid, found.st_gid, found.st_nlink, found.st_mtime_ns) for found in map(os.stat, files)
             ],
