@@ -114,8 +114,8 @@ class Door:
             if found is None and (found := self._too_much()) is not None:
                 self.end()
 
-    def _too_much(self) -> Ended | None:
-        why = self.watch.look() if self.watch else ""
+    def _too_much(self, at_once: bool = False) -> Ended | None:
+        why = self.watch.look(at_once) if self.watch else ""
         return Ended("oversize", why) if why else None
 
     def _unasked(self) -> Ended:
@@ -152,6 +152,8 @@ class Door:
             if left <= 0:
                 raise Ended("timeout", f"no answer within limits.seconds: {self._seconds:g} s")
             if (reply := self._take_reply(nonce)) is not None:
+                if (end := self._too_much(at_once=True)) is not None:
+                    raise end
                 return reply
             if self._closed:
                 raise self._autopsy()

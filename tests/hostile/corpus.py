@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from agentopt.attacks.attack import ALWAYS, Attack, deed
 from agentopt.attacks.corpus import FORBIDDEN_CALLS
 
@@ -199,13 +201,25 @@ GOODS = [
         wall="namespaces",
         by="a file system of its own",
     ),
-    ours("1,500 folders in folders", "1: 4", "def f(x):", "    for k in range(1500): os.mkdir('d'); os.chdir('d')", "    return 4"),
+    ours(
+        "1,500 folders in folders",
+        "1: 4",
+        "def f(x):",
+        "    for k in range(1500): os.mkdir('d'); os.chdir('d')",
+        "    return 4",
+        open="oversize: its files take",
+        wall="namespaces",
+        by="a file system of its own",
+    ),
     ours(
         "folders that nobody may read",
         "1: 4",
         "def f(x):",
         "    os.mkdir('a', 0o300); open('a/b', 'w').close(); os.mkdir('a/c', 0); os.umask(0o777); os.mkdir('d')",
         "    return 4",
+        open="1: 4" if os.getuid() == 0 else "oversize: its files take",
+        wall="namespaces",
+        by="a file system of its own",
     ),
     ours(
         "pipes full of bytes",
