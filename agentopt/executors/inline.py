@@ -103,6 +103,7 @@ class _InlineSession:
             feedback=verdict.feedback,
             output=output_digest(outcome.output),
             printed=self._keep(printed),
+            artifacts={name: self._shared.put(data) for name, data in outcome.artifacts},
             failure=verdict.failure,
             measured=measured,
         )

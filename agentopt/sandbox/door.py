@@ -7,14 +7,14 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from agentopt.core import wire
 from agentopt.core.text import clean_text
 from agentopt.sandbox import kernel
-from agentopt.sandbox.harness import EXIT_MEMORY
+from agentopt.sandbox.harness import ARTIFACTS, EXIT_MEMORY, is_artifact_name
 from agentopt.sandbox.walls import Caps, CpuClock
 from agentopt.sandbox.watch import Watch
 
@@ -53,6 +53,8 @@ class Reply(NamedTuple):
     status: str
     message: str
     body: bytes | memoryview
+    artifacts: Sequence[tuple[str, int]] = ()
+    """Name and size of each; their bytes lie at the end of the body."""
 
 
 class Door:
@@ -228,7 +230,7 @@ class Door:
         status, message = control.get("status"), control.get("message")
         if status not in _STATUSES or not isinstance(message, str):
             raise Ended("cheat", "the box sent a reply with an unknown status")
-        return Reply(status, clean_text(message), body)
+        return Reply(status, clean_text(message), body, _artifacts(control.get("artifacts", []), len(body)))
 
     # --- what it printed
 
@@ -290,3 +292,17 @@ class Door:
         self._connection.close()
         os.close(self._pipe)
         self._peak.close()
+
+
+def _artifacts(given: Any, room: int) -> Sequence[tuple[str, int]]:
+    """Names and sizes as the box gave them, if they make sense. Raises Ended."""
+    found: dict[str, int] = {}
+    for item in cast("list[Any]", given) if isinstance(given, list) else [None]:
+        match item:
+            case [str(name), int(size)] if is_artifact_name(name) and size >= 0 and not isinstance(size, bool):
+                found[name] = size
+            case _:
+                raise Ended("cheat", "the box sent artifacts that are none")
+    if len(found) > ARTIFACTS or sum(found.values()) > room:
+        raise Ended("cheat", "the box sent artifacts that are none")
+    return list(found.items())
