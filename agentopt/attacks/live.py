@@ -21,6 +21,7 @@ from agentopt.core.evaluation import Rollout
 from agentopt.core.task import Case, Limits, Objective, Parameter, Score, Task
 from agentopt.sandbox import levels
 from agentopt.sandbox.probe import Machine, look_at
+from agentopt.sandbox.program_probe import probe_programs
 from agentopt.settings import RunConfig, usable_cores
 
 __all__ = ["LEVELS", "LevelReport", "Report", "Trial", "Tried", "examine"]
@@ -85,6 +86,8 @@ def examine() -> Report:
 
 
 def _examine_level(level: str, machine: Machine, targets: Targets) -> LevelReport:
+    if level == "L3":
+        return _examine_programs()
     if level == "L2" and not machine.l2:
         return LevelReport(level, "", (), machine.without_landlock or machine.without_seccomp)
     try:
@@ -92,6 +95,12 @@ def _examine_level(level: str, machine: Machine, targets: Targets) -> LevelRepor
     except TaskError as error:
         return LevelReport(level, "", (), str(error))
     return asyncio.run(_try_all(level, trial, targets))
+
+
+def _examine_programs() -> LevelReport:
+    """Whole programs are other attackers, with a probe of their own."""
+    why = probe_programs()
+    return LevelReport("L3", "" if why else "L3/bubblewrap+seccomp, its walls tried from inside by a program", (), why)
 
 
 async def _try_all(level: str, trial: Trial, targets: Targets) -> LevelReport:

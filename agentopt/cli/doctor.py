@@ -18,7 +18,7 @@ __all__ = ["doctor"]
 
 
 def doctor(
-    require: Annotated[str | None, typer.Option(help="Exit non-zero unless this sandbox level holds here: L1, L2.")] = None,
+    require: Annotated[str | None, typer.Option(help="Exit non-zero unless this sandbox level holds here: L1, L2, L3.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Attack the sandbox on this machine, live, and say what it stops at each of its levels."""
@@ -53,13 +53,14 @@ def _plain(report: Report) -> dict[str, Any]:
 
 
 def _table(report: Report) -> Table:
-    """A line per attack, a column per level that the machine has; the layer is the one of the highest level."""
+    """A line per attack, a column per level where attacks were tried; the layer is the one of the highest."""
     from rich.table import Table
 
     from agentopt.cli.terminal import harmless
 
-    found = [{tried.name: tried for tried in level.attacks} for level in report.levels if not level.why]
-    table = Table("attack", *(level.level for level in report.levels if not level.why), "by", box=None, pad_edge=False)
+    shown = [level for level in report.levels if level.attacks]
+    found = [{tried.name: tried for tried in level.attacks} for level in shown]
+    table = Table("attack", *(level.level for level in shown), "by", box=None, pad_edge=False)
     for name in dict.fromkeys(name for tried in reversed(found) for name in tried):
         last = next(tried[name] for tried in reversed(found) if name in tried)
         table.add_row(harmless(name), *(_word(tried.get(name)) for tried in found), harmless(last.by))
