@@ -230,7 +230,10 @@ class Door:
         status, message = control.get("status"), control.get("message")
         if status not in _STATUSES or not isinstance(message, str):
             raise Ended("cheat", "the box sent a reply with an unknown status")
-        return Reply(status, clean_text(message), body, _artifacts(control.get("artifacts", []), len(body)))
+        artifacts = _artifacts(control.get("artifacts", []), len(body))
+        if sum(size for _, size in artifacts) > self._caps.artifacts:
+            raise Ended("oversize", f"its artifacts take more than limits.artifacts_mb: {self._caps.artifacts} bytes")
+        return Reply(status, clean_text(message), body, artifacts)
 
     # --- what it printed
 
