@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -43,9 +44,16 @@ echo done
 """
 
 
-@cache
 def probe_programs() -> str:
-    """Empty, or one sentence: why no program can be run at level L3 here, and what would help. Takes some 20 ms, once per process."""
+    """Empty, or one sentence: why no program can be run at level L3 here, and what would help.
+
+    Takes some 20 ms, once per process and folder for temporary files.
+    """
+    return _probe(tempfile.gettempdir())
+
+
+@cache
+def _probe(_temporary: str) -> str:
     if sys.platform != "linux":
         return "level L3 needs Linux"
     bwrap = find_bwrap()

@@ -232,7 +232,7 @@ SHELL = {
     "a build that leaves daemons": ("(setsid sleep 60 &) ; echo 'echo fine' > solve; chmod +x solve", "fine"),
     "a build that links out": ("ln -s / root; ln -s {secret} solve", "crash: exit status 2\nsh: 0: cannot open"),
     "a build that makes nothing": ("true", "crash: exit status 2\nsh: 0: cannot open"),
-    "a build that locks its folder": ("mkdir a; echo 'echo fine' > solve; chmod 755 solve; chmod 0 a; chmod 555 .", "fine"),
+    "a build that locks its folder": ("mkdir a; touch a/x; echo 'echo fine' > solve; chmod 755 solve; chmod 555 a .", "fine"),
     "a build that makes a program for nobody": ("echo 'echo fine' > solve; chmod 0 solve", "crash: exit status 2\nsh: 0: cannot open"),
 }
 HONEST = {
@@ -247,7 +247,8 @@ BUILDS: dict[str, dict[str, Any]] = {
     "shell": {"build": ["sh", "solve.sh"], "command": ["sh", "./solve"]},
 }
 ATTACKS = {"python": PYTHON, "cpp": CPP, "shell": SHELL}
-LIMITS = Limits(seconds=2.0, memory_mb=256, printed_mb=1.0, output_mb=1.0, file_mb=1.0, scratch_mb=2.0)
+SECONDS = {"python": 2.0, "cpp": 20.0, "shell": 5.0}
+"""Long enough for honest builds on a busy machine, and short where the table holds programs that never end."""
 
 
 def score(case: Case, output: Any, measured: Any) -> Score:
@@ -260,7 +261,7 @@ def make_task(language: str, **changes: Any) -> Task:
         "parameters": {"solve": Parameter("solve", "code", HONEST[language], language=language, path=path)},
         "objectives": [Objective("right", "max")],
         "cases": {"train": [Case("sum", "1\n2\n39\n", "42 True\n")]},
-        "limits": LIMITS,
+        "limits": Limits(seconds=SECONDS[language], memory_mb=256, printed_mb=1.0, output_mb=1.0, file_mb=1.0, scratch_mb=2.0),
         "functions": {"score": score},
         **BUILDS[language],
     }
