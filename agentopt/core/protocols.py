@@ -163,7 +163,7 @@ class ManySession(Session, Protocol):
     async def rollouts(self, jobs: Sequence[tuple[str, int, int]]) -> Sequence[Rollout]:
         """The first of ``(case_id, repeat, rng_seed)``, and as many of those after it as the session likes, in order.
 
-        Ends with the first that failed. An ``infrastructure`` failure stands alone.
+        Those after one that failed may be missing or there: the engine takes what it needs. An ``infrastructure`` failure stands alone.
         """
         ...
 

@@ -23,6 +23,7 @@ __all__ = [
     "die_with_parent",
     "end_children",
     "ended_by_itself",
+    "hide_memory",
     "libc",
     "no_new_privileges",
     "thread_count",
@@ -58,6 +59,11 @@ def die_with_any_parent() -> None:
 def become_subreaper() -> None:
     """Grandchildren whose parent ends become children of this process, whatever session they moved to."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def hide_memory(hidden: bool) -> None:
+    """From processes of the same user, ``root`` excepted: whether they may trace this one, read or change its memory. Forks inherit it."""
+    _prctl(_PR_SET_DUMPABLE, int(not hidden))
 
 
 def no_new_privileges() -> None:

@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agentopt.sandbox.kernel import hide_memory
+
 __all__ = ["Spare"]
 
 Live = Callable[[Mapping[str, Any], socket.socket, int], None]
@@ -22,7 +24,10 @@ _MESSAGE = 1 << 16
 
 
 class Spare:
-    """Make it while this process has not seen a byte of any candidate's. ``pid`` is the process that waits to become a box."""
+    """Make it while this process has not seen a byte of any candidate's. ``pid`` is the process that waits to become a box.
+
+    A spare is a child of the box before it. So that this cannot get at it, call ``hide_memory`` before.
+    """
 
     def __init__(self, live: Live, unneeded: int) -> None:
         """``unneeded`` is a descriptor that boxes have no use for."""
@@ -69,6 +74,7 @@ def _wait(line: socket.socket, live: Live) -> None:
             line = socket.socket(fileno=heirs)
             continue
         os.close(heirs)
+        hide_memory(False)  # the guard is to measure it
         line.sendall(str(pid).encode())
         line.close()
         live(json.loads(message), socket.socket(fileno=inside), writer)

@@ -1,0 +1,68 @@
+"""Commands as an ordinary user, for suites that run as root."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+UID = 1234
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def closed_folders() -> dict[str, list[str]]:
+    """Folders that others may not enter -> the folders in them without which Python or this checkout does not work."""
+    found: dict[str, list[str]] = {}
+    needed = {str(Path(path).resolve()) for path in (sys.prefix, sys.base_prefix, ROOT)}
+    for path in sorted(needed):
+        for parent in [*reversed(Path(path).parents)][1:]:
+            if not parent.stat().st_mode & 0o001:
+                found.setdefault(str(parent), []).append(path)
+                break
+    return found
+
+
+def script(command: Sequence[str], aside: Path) -> str:
+    """For a shell in a mount namespace of its own: each closed folder is covered, and what is needed of it shines through."""
+    lines = ["set -e"]
+    for number, (closed, needed) in enumerate(closed_folders().items()):
+        places = [aside / f"{number}-{k}" for k in range(len(needed))]
+        for place, path in zip(places, needed, strict=True):
+            lines += [f"mkdir {place}", f"mount --rbind {shlex.quote(path)} {place}"]
+        lines.append(f"mount -t tmpfs -o mode=755 cover {shlex.quote(closed)}")
+        for place, path in zip(places, needed, strict=True):
+            lines += [f"mkdir -p {shlex.quote(path)}", f"mount --move {place} {shlex.quote(path)}"]
+    lines.append(f"exec setpriv --reuid={UID} --regid={UID} --clear-groups --inh-caps=-all --bounding-set=-all {shlex.join(command)}")
+    return "\n".join(lines)
+
+
+def possible() -> bool:
+    """Whether this is root, and root with the right to mount."""
+    return os.getuid() == 0 and subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "x", "/mnt"], capture_output=True).returncode == 0
+
+
+@contextmanager
+def home() -> Iterator[Path]:
+    """A folder that the ordinary user owns and everybody can reach."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="agentopt-user-") as folder:
+        os.chmod(folder, 0o755)
+        own = Path(folder) / "home"
+        own.mkdir()
+        os.chown(own, UID, UID)
+        yield own
+
+
+def run(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """The command as uid 1234, in the checkout."""
+    with home() as own:
+        aside = own.parent / "aside"
+        aside.mkdir()
+        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "PYTHONPATH", "AGENTOPT_TEST_ALL")}
+        environment = {**kept, "HOME": str(own), "TMPDIR": str(own), "PYTHONDONTWRITEBYTECODE": "1"}
+        words = ["unshare", "-m", "--propagation", "private", "/bin/sh", "-c", script(command, aside)]
+        return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds)
