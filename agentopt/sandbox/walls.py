@@ -39,10 +39,11 @@ class Caps(NamedTuple):
     output: int
     printed: int
     scratch: int
+    artifacts: int
 
 
 def caps_of(limits: Limits) -> Caps:
-    sizes = (limits.memory_mb, limits.file_mb, limits.output_mb, limits.printed_mb, limits.scratch_mb)
+    sizes = (limits.memory_mb, limits.file_mb, limits.output_mb, limits.printed_mb, limits.scratch_mb, limits.artifacts_mb)
     return Caps(*(int(size * _MB) for size in sizes))
 
 

@@ -206,10 +206,11 @@ async def test_artifacts_come_back_as_named_bytes():
         ("ctx.artifact('../x', b'')", "crash", "the artifact name '../x' is not usable"),
         ("[ctx.artifact(str(k), b'') for k in range(33)]", "crash", "at most 32 artifacts"),
         ("ctx.artifact('big', bytes(1 << 20))", "oversize", "limits.output_mb"),
+        ("[ctx.artifact(str(k), bytes(150_000)) for k in range(4)]", "oversize", "limits.artifacts_mb: 524288 bytes"),
     ],
 )
 async def test_artifacts_have_their_limits(deed, kind, words):
-    task = make_task()
+    task = make_task(limits=Limits(output_mb=1.0, artifacts_mb=0.5))
     source = f"def run(program, input, ctx):\n    {deed}\n    return 4\n"
     names: dict = {}
     exec(source, names)
