@@ -224,7 +224,10 @@ SHELL = {
         "while :; do i=$((i+1)); head -c 30000000 /dev/zero > x$i; done",
         "oversize: the build's files take more than limits.scratch_mb",
     ),
-    "a build of many files": ("for i in 1 2 3; do touch $(seq ${{i}}0000 ${{i}}9999); done; sleep 60", "oversize: the build's files take more than limits.scratch_mb"),
+    "a build of many files": (
+        "for i in 1 2 3; do touch $(seq ${{i}}0000 ${{i}}9999); done; sleep 60",
+        "oversize: the build's files take more than limits.scratch_mb",
+    ),
     "a build that nests folders": (
         "p=$(printf 'd/%.0s' $(seq 200)); for i in 1 2 3 4 5 6 7 8; do mkdir -p $p; cd $p; done; cd /box; echo 'echo fine' > solve; chmod +x solve",
         "oversize: the build's files take more",
