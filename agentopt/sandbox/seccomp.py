@@ -55,6 +55,8 @@ _WHO = (
 )
 # what copies and unpacks files sets their modes and times by habit, of files that may be anybody's: it is told that this was done
 _PRETENDED = "chmod fchmod fchmodat fchmodat2 utime utimensat"
+# nor does its file system have what copying looks for
+_NO_ATTRIBUTES = "getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr"
 _PYTHON = f"{_MEMORY} {_FILES} {_WAITING} {_TIME} {_SIGNALS} {_WHO}"
 # a whole program starts others, waits for them and changes the modes of its own files; what it may see is up to its namespaces.
 # It may not make a memfd: that memory would count for no process.
@@ -176,6 +178,8 @@ def python_filter(machine: str, pid: int) -> bytes:
     made.when("sendto", [(_low(4), _ALL, 0), (_high(4), _ALL, 0)])
     for name in _PRETENDED.split():
         made.refuse(name, 0)
+    for name in _NO_ATTRIBUTES.split():
+        made.refuse(name, errno.ENOTSUP)
     made.allow(_PYTHON)
     return made.finish()
 

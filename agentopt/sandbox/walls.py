@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from agentopt.core.boot import THREADS_ONE
 from agentopt.core.task import Limits
-from agentopt.sandbox import kernel, seccomp
+from agentopt.sandbox import kernel, seccomp, semaphores
 from agentopt.sandbox.landlock import Rules
 from agentopt.sandbox.namespaces import drop_capabilities, mount_folder, move_in, unmount_folder
 from agentopt.sandbox.watch import Watch
@@ -24,6 +24,8 @@ __all__ = ["Caps", "CpuClock", "Level", "WallError", "Walls", "caps_of", "enviro
 Level = Literal["worker", "L0", "L1", "L2", "L3"]
 _MB = 1 << 20
 _OPEN_FILES = 256
+# what libraries read of their own process: how large it is, and what they are made of
+_ABOUT_ITSELF = ("/proc/self/maps", "/proc/self/stat", "/proc/self/statm", "/proc/self/status")
 _CORES = os.cpu_count() or 1
 
 
@@ -55,6 +57,8 @@ def environment(level: Level) -> dict[str, str]:
         return {**os.environ, **steady}
     home = tempfile.gettempdir()
     who = {"USER": "agentopt", "LOGNAME": "agentopt", "HOME": home, "TMPDIR": home}
+    if level == "L2":
+        who["JOBLIB_MULTIPROCESSING"] = "0"  # else it tries, and fails
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **who, **steady}
 
 
@@ -82,6 +86,7 @@ class Walls:
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a large environment has more packages than is usual to open
             self._rules = Rules(self._readable, [os.devnull])
+            semaphores.install()
 
     def furnish(self, scratch: str, size: int) -> None:
         """In the guard: bound what the folder can hold, if the machine does that for us."""
@@ -114,7 +119,7 @@ class Walls:
             _set_limits(caps)
         if self._rules is not None:
             self._become_nobody()
-            self._rules.apply([scratch])
+            self._rules.apply([scratch], _ABOUT_ITSELF)
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         if limited:
             _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)  # not before: what is to be closed may lie above it

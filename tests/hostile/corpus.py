@@ -534,7 +534,13 @@ ANSWERS = [
 RIGHTS = "import struct", "fd = os.open(x['file'], os.O_PATH)"
 FILES = [
     file("reading its own environment through /proc", "EACCES", "return open('/proc/self/environ').read()", open="0: got "),
-    file("reading its own memory", "EACCES", "return open('/proc/self/mem', 'rb').fileno()", open="0: got "),
+    file("writing its own memory through /proc", "EACCES", "return open('/proc/self/mem', 'r+b').fileno()", open="0: got "),
+    file("its root through /proc", "EACCES", "return os.listdir('/proc/self/root/etc')", open="0: got "),
+    file("its descriptors through /proc", "EACCES", "return os.listdir('/proc/self/fd')", open="0: got "),
+    file("the machine's connections through /proc", "EACCES", "return open('/proc/self/net/tcp').read()"),
+    file("the machine's mounts through /proc", "EACCES", "return open('/proc/self/mountinfo').read()"),
+    file("the maps of the first process", "E", "return open('/proc/1/maps').read()"),
+    file("the state of the guard", "EACCES", "return open(f'/proc/{os.getppid()}/status').read()"),
     file("reading the memory of the guard", "EACCES", "return open(f'/proc/{os.getppid()}/mem', 'rb').fileno()"),
     file("reading the maps of the guard", "EACCES", "return open(f'/proc/{os.getppid()}/maps').read()"),
     file("the descriptors of the guard", "EACCES", "return os.listdir(f'/proc/{os.getppid()}/fd')"),
@@ -646,7 +652,7 @@ UNFILTERED = [335, 336]
 """uretprobe and uprobe of x86_64: the kernel asks no filter, and ends who calls them from elsewhere than a probe."""
 LISTED = sorted(
     MACHINES[platform.machine()].numbers[name]
-    for name in f"{seccomp._PYTHON} {seccomp._PRETENDED} {LOOKED_INTO}".split()
+    for name in f"{seccomp._PYTHON} {seccomp._PRETENDED} {seccomp._NO_ATTRIBUTES} {LOOKED_INTO}".split()
     if name in MACHINES[platform.machine()].numbers
 )
 PROCESSES = [
@@ -666,7 +672,7 @@ PROCESSES = [
     other("a child by clone3", "return call(435, b'\\0' * 64, 64)", error="ENOSYS"),
     other("a child by posix_spawn", "return os.posix_spawn('/bin/true', ['true'], {})"),
     other("a child by subprocess", "import subprocess", "return subprocess.run(['true'])"),
-    other("a pool of processes", "import multiprocessing", "return multiprocessing.get_context('fork').Pool(1)", error="EACCES"),
+    other("a pool of processes", "import multiprocessing", "return multiprocessing.get_context('fork').Pool(1)"),
     other("a shell", "if os.system('true') != 0: raise OSError(errno.EPERM, 'refused')"),
     other(
         "a thread in namespaces of its own",

@@ -54,9 +54,10 @@ class Arena:
         self.task = our_task()
         self.executor = Boxed(replace(context(self.task), wish=Wish(level)))
 
-    @property
-    def boxes(self) -> Path:
-        return self.executor._boxes.zygote._folder
+    def files(self) -> list[Path]:
+        """What boxes keep at the moment; a zygote that was ended keeps nothing."""
+        folder = self.executor._boxes.zygote._folder
+        return [] if folder is None else list(folder.iterdir())
 
     async def attack(self, source: str, case: str = "two"):
         rollout = await once(self.executor, self.task, source, case)
@@ -69,14 +70,15 @@ class Arena:
         self.size = len(family())
 
     def kept_open(self) -> int:
-        """Descriptors, but for the one of each scorer: sessions that overlap take a scorer each, which are kept for later ones."""
-        return descriptors() - len(self.executor._boxes.scorers._all)
+        """Descriptors, but for the one of each scorer and of each idle guard: sessions that overlap take one each, for later ones."""
+        boxes = self.executor._boxes
+        return descriptors() - len(boxes.scorers._all) - len(boxes.zygote._free)
 
     async def clean(self, seconds: float = 1.0) -> None:
         """No process, no file more than before; a guard may still be on its last step, which is to end."""
         deadline = time.monotonic() + seconds
-        while len(family()) > self.size or any(self.boxes.iterdir()):
-            assert time.monotonic() < deadline, (family(), list(self.boxes.iterdir()))
+        while len(family()) > self.size or self.files():
+            assert time.monotonic() < deadline, (family(), self.files())
             await asyncio.sleep(0.01)
 
 
@@ -131,21 +133,6 @@ async def test_an_answer_sent_twice_is_found_out_at_the_next_question(arena):
     await arena.clean()
 
 
-async def test_answers_nobody_asked_for(arena):
-    early = (
-        P + "def later():\n time.sleep(0.2); os.write(3, b'x')\n"
-        "def f(x):\n threading.Thread(target=later, daemon=True).start(); return x * 2\n"
-    )
-    session = await arena.executor.open(candidate(arena.task, f=early))
-    assert (await session.rollout("two", 0, 1)).scores == {"right": 1.0}
-    await asyncio.sleep(0.5)
-    failure = (await session.rollout("two", 1, 1)).failure
-    assert (failure.kind, failure.message) == ("cheat", "the box answered before it was asked")
-    assert (await session.rollout("two", 2, 1)).scores == {"right": 1.0}
-    await session.close()
-    await arena.clean()
-
-
 async def test_a_late_answer_to_the_last_question_is_none_to_this_one(arena):
     late = (
         "import sys, threading, time\nfrom agentopt.core import wire\nnonces = []\ndef f(x):\n frame = sys._getframe()\n"
@@ -161,23 +148,29 @@ async def test_a_late_answer_to_the_last_question_is_none_to_this_one(arena):
     await arena.clean()
 
 
-@pytest.mark.parametrize(
-    ("deed", "kind"),
-    [
-        ("os._exit(3)", "crash"),
-        ("os.write(1, b'x' * (2 << 20))", "oversize"),
-        ("[threading.Thread(target=time.sleep, args=(9,), daemon=True).start() for _ in range(600)]", "oversize"),
-    ],
-)
-async def test_what_it_does_between_two_questions(arena, deed, kind):
-    start = "threading.stack_size(1 << 16); threading.Thread(target=later, daemon=True).start()"
-    source = P + f"def later():\n time.sleep(0.2); {deed}\ndef f(x):\n {start}; return x * 2\n"
-    session = await arena.executor.open(candidate(arena.task, f=source))
-    assert (await session.rollout("two", 0, 1)).scores == {"right": 1.0}
-    await asyncio.sleep(0.9)
-    assert (await session.rollout("two", 1, 1)).failure.kind == kind
-    await session.close()
-    await arena.clean()
+BETWEEN = {
+    "os._exit(3)": "crash",
+    "os.write(1, b'x' * (2 << 20))": "oversize",
+    "[threading.Thread(target=time.sleep, args=(9,), daemon=True).start() for _ in range(600)]": "oversize",
+    "os.write(3, b'x')": "cheat",
+    "os.close(3)": "crash",
+}
+
+
+async def test_what_it_does_between_two_questions(arena):
+    async def kind(deed):
+        start = "threading.stack_size(1 << 16); threading.Thread(target=later, daemon=True).start()"
+        source = P + f"def later():\n time.sleep(0.2); {deed}\ndef f(x):\n {start}; return x * 2\n"
+        session = await arena.executor.open(candidate(arena.task, f=source))
+        assert (await session.rollout("two", 0, 1)).scores == {"right": 1.0}
+        await asyncio.sleep(1.2)
+        found = (await session.rollout("two", 1, 1)).failure
+        assert (await session.rollout("two", 2, 1)).scores == {"right": 1.0}
+        await session.close()
+        return found and found.kind
+
+    assert dict(zip(BETWEEN, await asyncio.gather(*map(kind, BETWEEN)), strict=True)) == BETWEEN
+    await arena.settle()
 
 
 async def test_a_thread_that_works_on_between_two_questions_is_measured_in_the_next(arena):
@@ -234,12 +227,16 @@ OFFSPRING = {
 }
 
 
-@pytest.mark.parametrize("end", ["return x * 2", "time.sleep(600)", "os._exit(0)"])
-@pytest.mark.parametrize("name", OFFSPRING)
-async def test_offspring_dies_with_the_box(arena, name, end):
+@pytest.mark.parametrize(("end", "scores"), [("return x * 2", {"right": 1.0}), ("time.sleep(600)", {}), ("os._exit(0)", {})])
+async def test_offspring_dies_with_the_box(arena, end, scores):
     only(arena, "L1", "no process can be started there")
-    rollout = await arena.attack(f"{P}def f(x):\n {OFFSPRING[name]}\n {end}\n")
-    assert rollout.scores == ({"right": 1.0} if end.startswith("return") else {})
+    sources = [f"{P}def f(x):\n {start}\n {end}\n" for start in OFFSPRING.values()]
+    rollouts = await asyncio.gather(*(once(arena.executor, arena.task, source) for source in sources))
+    assert [rollout.scores for rollout in rollouts] == [scores] * len(OFFSPRING)
+    await arena.settle()
+    assert not [process for process in family() if process.name() == "sleep" or process.num_threads() > 1]
+    zygote = psutil.Process(arena.executor._boxes.zygote.pid)
+    assert len(zygote.children(recursive=True)) == 2 * len(arena.executor._boxes.zygote._free)  # per guard the guard and its spare
 
 
 async def test_a_child_that_holds_the_socket(arena):
@@ -274,6 +271,7 @@ async def test_a_candidate_that_stops_its_guard_is_ended_by_the_second_clock(are
     rollout = await once(arena.executor, arena.task, f"{P}def f(x):\n os.kill(os.getppid(), signal.SIGSTOP)\n while True: pass\n")
     assert (rollout.failure.kind, rollout.failure.message) == ("infrastructure", "the guard of a box does not answer")
     await arena.clean(2.0)
+    await arena.settle()
 
 
 # --- our own processes

@@ -12,7 +12,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from agentopt.core.errors import TaskError
+from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Measured, Rollout
 from agentopt.core.task import Case, Limits, Objective
 from agentopt.executors.boxed import Boxed
@@ -385,3 +385,27 @@ async def test_large_arrays_cross_both_ways():
     task.score(lambda case, output, measured: float((output == case.input["x"] * 2).all()))
     async with opened(Boxed, task) as executor:
         assert (await once(executor, task, DOUBLE, "a")).scores == {"right": 1.0}
+
+
+class Failing:
+    """A line to a guard that fails between two rollouts."""
+
+    def send(self, control, body=b""): ...
+
+    async def receive(self, seconds):
+        return {"error": "no such process"}, memoryview(b"")
+
+
+async def test_a_guard_that_fails_between_two_rollouts_is_infrastructure():
+    lost = []
+
+    async def lose(line):
+        lost.append(line)
+
+    line = Failing()
+    box = client.Box(line, lost.append, lose, 1)
+    with pytest.raises(InfrastructureError, match="no such process"):
+        await box.rollouts(1.0, [(1, b"")])
+    assert not box.usable
+    await box.close()
+    assert lost == [line]
