@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 
 from agentopt.attacks.attack import ALWAYS, Attack, deed
 from agentopt.attacks.corpus import FORBIDDEN_CALLS
+from agentopt.sandbox import seccomp
+from agentopt.sandbox.syscalls import MACHINES
 
 
 def ours(name: str, stopped: str, *lines: str, open: str = "", wall: str = ALWAYS, by: str = "the guard") -> Attack:
@@ -254,6 +257,14 @@ ENDS = [
         "m.write(b'\\x0f\\x0b' * 8 if platform.machine() == 'x86_64' else bytes(16))",
         "def f(x): ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()",
     ),
+    ours(
+        "an alarm for itself",
+        "crash: the process was ended by SIGALRM",
+        "def f(x):",
+        "    signal.setitimer(signal.ITIMER_REAL, 0.01)",
+        "    time.sleep(60)",
+    ),
+    ours("a signal to itself", "crash: the process was ended by SIGTERM", "def f(x): os.kill(os.getpid(), signal.SIGTERM)"),
     ours("closing the socket", "crash: the box closed its connection", "def f(x):", "    os.close(3)", "    time.sleep(600)"),
     ours(
         "closing every descriptor", "crash: the box closed its connection", "def f(x):", "    os.closerange(0, 300)", "    time.sleep(600)"
@@ -629,7 +640,27 @@ NETWORK = [
 
 # --- other processes and the kernel
 
+LOOKED_INTO = "clone clone3 kill tgkill tkill prlimit64 sched_setaffinity open openat openat2 fcntl ioctl prctl socketpair sendto"
+"""Allowed for some arguments; what may not be had from them has rows of its own."""
+UNFILTERED = [335, 336]
+"""uretprobe and uprobe of x86_64: the kernel asks no filter, and ends who calls them from elsewhere than a probe."""
+LISTED = sorted(
+    MACHINES[platform.machine()].numbers[name]
+    for name in f"{seccomp._PYTHON} {seccomp._PRETENDED} {LOOKED_INTO}".split()
+    if name in MACHINES[platform.machine()].numbers
+)
 PROCESSES = [
+    other(
+        "every call that is not on the list",
+        "wrong = []",
+        f"for number in sorted(set(range(512)) - set({LISTED + UNFILTERED})):",
+        "    try:",
+        "        wrong.append((number, call(number, -1, -1, -1, -1, -1, -1)))",
+        "    except OSError as error:",
+        "        if error.errno != errno.EPERM: wrong.append((number, error.errno))",
+        "if wrong: return wrong",
+        "raise OSError(errno.EPERM, 'refused')",
+    ),
     other("a child by vfork", "return call({'x86_64': 58}.get(platform.machine(), 220), 0x4111, 0, 0, 0, 0)"),
     other("a child by clone", "return call({'x86_64': 56}.get(platform.machine(), 220), signal.SIGCHLD, 0, 0, 0, 0)"),
     other("a child by clone3", "return call(435, b'\\0' * 64, 64)", error="ENOSYS"),
