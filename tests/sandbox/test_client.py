@@ -279,8 +279,10 @@ async def test_a_zygote_that_dies_with_every_request_is_given_up(monkeypatch):
         request = zygote._request
 
         async def killing(door, spec):
-            os.kill(zygote.pid, signal.SIGKILL)
-            psutil.Process(zygote.pid).wait(5)
+            outer = psutil.Process(zygote.pid)
+            doomed = [outer, *outer.children(recursive=True)]
+            outer.kill()
+            psutil.wait_procs(doomed, 5)
             return await request(door, spec)
 
         monkeypatch.setattr(zygote, "_request", killing)
