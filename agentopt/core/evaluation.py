@@ -58,7 +58,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One candidate on one case, one repeat. ``output`` is the digest of the output's bytes, ``printed`` of what it printed."""
+    """One candidate on one case, one repeat. ``output`` is the digest of the output's bytes, ``printed`` of what it printed.
+
+    ``artifacts`` are the digests, by name, of the bytes that ``run`` handed to ``ctx.artifact``.
+    """
 
     case: str
     split: str
@@ -69,6 +72,7 @@ class Rollout:
     feedback: str = ""
     output: str = ""
     printed: str = ""
+    artifacts: Mapping[str, str] = field(default_factory=dict[str, str])
     failure: Failure | None = None
     measured: Measured = field(default_factory=Measured)
 
@@ -79,7 +83,7 @@ class Rollout:
     def to_json(self) -> dict[str, Any]:
         """Only what differs from the default: this is the bulk of a log."""
         data: dict[str, Any] = {"case": self.case, "split": self.split, "repeat": self.repeat, "rng_seed": self.rng_seed}
-        for name in ("scores", "measures", "feedback", "output", "printed"):
+        for name in ("scores", "measures", "feedback", "output", "printed", "artifacts"):
             if value := getattr(self, name):
                 data[name] = value
         if self.failure:
@@ -100,6 +104,7 @@ class Rollout:
             feedback=data.get("feedback", ""),
             output=data.get("output", ""),
             printed=data.get("printed", ""),
+            artifacts=data.get("artifacts", {}),
             failure=Failure.from_json(failure) if failure else None,
             measured=Measured(*data.get("measured", ())),
         )

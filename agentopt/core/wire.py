@@ -36,6 +36,8 @@ _MAGIC = b"aopt"
 _ROOM = 1 << 16
 _TEXT_LENGTH = struct.Struct("<Q")
 _MAX_DEPTH = 100
+_MAX_NESTED = 4_000_000
+"""Lists and dicts in one value: a byte that opens one takes a hundred in memory."""
 _MAX_DIMENSIONS = 32
 _TAG = "$wire"
 _DTYPE = re.compile(r"[<>|=]?([biufc])(\d{1,2})")
@@ -198,6 +200,7 @@ def encode(value: Any, cap: int | None = None) -> bytes:
         raise
     except (ValueError, RecursionError) as error:
         raise WireError(f"this value cannot cross: {error}") from None
+    _check_nested(text)
     writer.count(_TEXT_LENGTH.size + len(text))
     return b"".join((_TEXT_LENGTH.pack(len(text)), text, *writer.buffers))
 
@@ -272,11 +275,18 @@ def decode(data: bytes | memoryview, make_array: MakeArray, finite: bool = True)
         if start > len(view):
             raise WireError("these bytes are not a value")
         reader = _Reader(view[start:], make_array)
-        value = reader.revive(_parse_json(bytes(view[_TEXT_LENGTH.size : start]), finite), 0)
+        text = bytes(view[_TEXT_LENGTH.size : start])
+        _check_nested(text)
+        value = reader.revive(_parse_json(text, finite), 0)
         reader.finish()
         return value
     except (RecursionError, MemoryError):
         raise WireError("this value is too large or nested too deeply") from None
+
+
+def _check_nested(text: bytes) -> None:
+    if text.count(b"[") + text.count(b"{") > _MAX_NESTED:
+        raise WireError(f"this value has more than {_MAX_NESTED:,} lists and dicts; arrays hold more")
 
 
 def _parse_json(text: bytes, finite: bool) -> Any:

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -52,6 +52,7 @@ class Report:
 
     failure: Failure | None
     output: memoryview
+    artifacts: Mapping[str, bytes]
     printed: bytes
     measured: Measured
 
@@ -302,9 +303,15 @@ async def _closed(line: FrameConnection) -> bool:
 def _reports(control: dict[str, Any], body: memoryview) -> list[Report]:
     reports: list[Report] = []
     place = 0
-    for status, message, measured, output, printed in control["reports"]:
+    for status, message, measured, answer, printed, named in control["reports"]:
         failure = None if status == "ok" else Failure(status, message)
-        middle, end = place + output, place + output + printed
-        reports.append(Report(failure, body[place:middle], bytes(body[middle:end]), Measured(*measured)))
+        middle, end = place + answer, place + answer + printed
+        artifacts: dict[str, bytes] = {}
+        begin = middle - sum(size for _, size in named)
+        output = body[place:begin]
+        for name, size in named:
+            artifacts[name] = bytes(body[begin : begin + size])
+            begin += size
+        reports.append(Report(failure, output, artifacts, bytes(body[middle:end]), Measured(*measured)))
         place = end
     return reports

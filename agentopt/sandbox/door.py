@@ -7,14 +7,14 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from agentopt.core import wire
 from agentopt.core.text import clean_text
 from agentopt.sandbox import kernel
-from agentopt.sandbox.harness import EXIT_MEMORY
+from agentopt.sandbox.harness import ARTIFACTS, EXIT_MEMORY, is_artifact_name
 from agentopt.sandbox.walls import Caps, CpuClock
 from agentopt.sandbox.watch import Watch
 
@@ -53,6 +53,8 @@ class Reply(NamedTuple):
     status: str
     message: str
     body: bytes | memoryview
+    artifacts: Sequence[tuple[str, int]] = ()
+    """Name and size of each; their bytes lie at the end of the body."""
 
 
 class Door:
@@ -114,8 +116,8 @@ class Door:
             if found is None and (found := self._too_much()) is not None:
                 self.end()
 
-    def _too_much(self) -> Ended | None:
-        why = self.watch.look() if self.watch else ""
+    def _too_much(self, at_once: bool = False) -> Ended | None:
+        why = self.watch.look(at_once) if self.watch else ""
         return Ended("oversize", why) if why else None
 
     def _unasked(self) -> Ended:
@@ -152,6 +154,8 @@ class Door:
             if left <= 0:
                 raise Ended("timeout", f"no answer within limits.seconds: {self._seconds:g} s")
             if (reply := self._take_reply(nonce)) is not None:
+                if (end := self._too_much(at_once=True)) is not None:
+                    raise end
                 return reply
             if self._closed:
                 raise self._autopsy()
@@ -226,7 +230,10 @@ class Door:
         status, message = control.get("status"), control.get("message")
         if status not in _STATUSES or not isinstance(message, str):
             raise Ended("cheat", "the box sent a reply with an unknown status")
-        return Reply(status, clean_text(message), body)
+        artifacts = _artifacts(control.get("artifacts", []), len(body))
+        if sum(size for _, size in artifacts) > self._caps.artifacts:
+            raise Ended("oversize", f"its artifacts take more than limits.artifacts_mb: {self._caps.artifacts} bytes")
+        return Reply(status, clean_text(message), body, artifacts)
 
     # --- what it printed
 
@@ -288,3 +295,17 @@ class Door:
         self._connection.close()
         os.close(self._pipe)
         self._peak.close()
+
+
+def _artifacts(given: Any, room: int) -> Sequence[tuple[str, int]]:
+    """Names and sizes as the box gave them, if they make sense. Raises Ended."""
+    found: dict[str, int] = {}
+    for item in cast("list[Any]", given) if isinstance(given, list) else [None]:
+        match item:
+            case [str(name), int(size)] if is_artifact_name(name) and size >= 0 and not isinstance(size, bool):
+                found[name] = size
+            case _:
+                raise Ended("cheat", "the box sent artifacts that are none")
+    if len(found) > ARTIFACTS or sum(found.values()) > room:
+        raise Ended("cheat", "the box sent artifacts that are none")
+    return list(found.items())

@@ -184,7 +184,7 @@ class _Visit:
             reply, measure = self._call(seconds, rng_seed, data[begin : begin + length], found)
             begin += length
             printed = self._door.take_printed()
-            reports.append([reply.status, reply.message, measure, len(reply.body), len(printed)])
+            reports.append([reply.status, reply.message, measure, len(reply.body), len(printed), reply.artifacts])
             bodies += [reply.body, printed] if printed else [reply.body]
             size += len(reply.body)
             if reply.status != "ok" or size > _ENOUGH:

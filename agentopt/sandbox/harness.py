@@ -9,6 +9,7 @@ import errno
 import inspect
 import os
 import random
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -23,11 +24,17 @@ from agentopt.core.evaluation import Failure, FailureKind
 from agentopt.core.text import clean_text
 from agentopt.sandbox.program import BuildError, Piece, Program, Stage, pieces_from_json
 
-__all__ = ["EXIT_MEMORY", "Context", "Harness", "Outcome", "Work", "failure_of", "numpy_array", "serve"]
+__all__ = ["ARTIFACTS", "EXIT_MEMORY", "Context", "Harness", "Outcome", "Work", "failure_of", "is_artifact_name", "numpy_array", "serve"]
 
 EXIT_MEMORY = 86
 """Exit status of a box in which there was not even memory left to say so."""
 _FRAMES = 20
+ARTIFACTS = 32
+_ARTIFACT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+
+
+def is_artifact_name(name: Any) -> bool:
+    return isinstance(name, str) and _ARTIFACT_NAME.fullmatch(name) is not None
 
 
 class Outcome(NamedTuple):
@@ -36,6 +43,7 @@ class Outcome(NamedTuple):
     status: str
     message: str = ""
     output: bytes = b""
+    artifacts: Sequence[tuple[str, bytes]] = ()
 
 
 def failure_of(outcome: Outcome) -> Failure | None:
@@ -55,10 +63,23 @@ class Context:
 
     def __init__(self, scratch: Callable[[], Path]) -> None:
         self._scratch = scratch
+        self._artifacts: dict[str, bytes] = {}
 
     @property
     def scratch(self) -> Path:
         return self._scratch()
+
+    def artifact(self, name: str, data: bytes) -> None:
+        """Keep bytes with this rollout: a picture, a table. They count as output. Raises ValueError for an unusable name."""
+        if not is_artifact_name(name):
+            raise ValueError(f"the artifact name {name!r:.80} is not usable: take letters, digits and ._- and at most 64 of them")
+        if len(self._artifacts) >= ARTIFACTS:
+            raise ValueError(f"a rollout keeps at most {ARTIFACTS} artifacts")
+        self._artifacts[name] = bytes(data)
+
+    def take_artifacts(self) -> list[tuple[str, bytes]]:
+        kept, self._artifacts = self._artifacts, {}
+        return list(kept.items())
 
 
 class Harness:
@@ -68,7 +89,8 @@ class Harness:
         self._idle = work.run is None and work.evaluate is None
         self._pieces = pieces
         self._stage = Stage(pieces, scratch)
-        self._call = _caller(work, Context(scratch))
+        self._context = Context(scratch)
+        self._call = _caller(work, self._context)
         self._output_cap = output_cap
         self._private = private
         self._program: Program | None = None
@@ -105,9 +127,12 @@ class Harness:
         else:
             argument = wire.decode(data, numpy_array, finite=False)
             _seed(rng_seed)
+            self._context.take_artifacts()
             value = self._call(self._program, argument)
+        artifacts = self._context.take_artifacts()
         try:
-            return Outcome("ok", "", wire.encode(value, self._output_cap))
+            left = self._output_cap - sum(len(data) for _, data in artifacts)
+            return Outcome("ok", "", wire.encode(value, max(0, left)), artifacts)
         except wire.TooLargeError:
             return Outcome("oversize", f"the output is larger than limits.output_mb: {self._output_cap} bytes")
         except wire.WireError as error:
@@ -214,8 +239,12 @@ def serve(connection: socket, load_work: Callable[[], Work], scratch: Path, outp
             for stream in streams:
                 with suppress(OSError, ValueError):  # the candidate may have closed it
                     stream.flush()
-            reply = {"nonce": control["nonce"], "status": outcome.status, "message": outcome.message}
-            line.send(reply, outcome.output)
+            reply: dict[str, Any] = {"nonce": control["nonce"], "status": outcome.status, "message": outcome.message}
+            body = outcome.output
+            if outcome.artifacts:
+                reply["artifacts"] = [(name, len(data)) for name, data in outcome.artifacts]
+                body = b"".join((body, *(data for _, data in outcome.artifacts)))
+            line.send(reply, body)
         except MemoryError:
             os._exit(EXIT_MEMORY)
 

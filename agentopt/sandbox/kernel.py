@@ -108,7 +108,9 @@ def ended_by_itself(pid: int, seconds: float) -> bool:
     if descriptor is None:
         return _wait_without_descriptor(pid, seconds)
     try:
-        return bool(select.select([descriptor], [], [], seconds)[0])
+        poll = select.poll()  # select() knows descriptors below 1024 only
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
     finally:
         os.close(descriptor)
 

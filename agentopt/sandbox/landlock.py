@@ -33,7 +33,8 @@ def abi() -> int:
 class Rules:
     """Folders and files opened once, to be applied in each box that is forked from here: ``apply`` costs no look-ups then.
 
-    ``writable`` files may be written as well. Raises OSError where the kernel has no landlock. Paths that do not exist are passed over.
+    ``writable`` files may be written as well. Raises OSError where the kernel has no landlock. Paths that do not exist or cannot be
+    reached are passed over.
     """
 
     def __init__(self, readable: Iterable[str], writable: Iterable[str] = ()) -> None:
@@ -46,7 +47,7 @@ class Rules:
             for path in paths:
                 try:
                     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                except OSError:
+                except (FileNotFoundError, NotADirectoryError, PermissionError):
                     continue
                 self._opened.append((descriptor, self._right(descriptor, right)))
 

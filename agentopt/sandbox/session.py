@@ -206,6 +206,7 @@ class BoxSession:
             feedback=verdict.feedback,
             output=output_digest(report.output),
             printed=printed,
+            artifacts={name: self._boxes.context.put(data) for name, data in report.artifacts.items()},
             failure=verdict.failure,
             measured=report.measured,
         )

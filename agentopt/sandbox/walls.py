@@ -39,10 +39,11 @@ class Caps(NamedTuple):
     output: int
     printed: int
     scratch: int
+    artifacts: int
 
 
 def caps_of(limits: Limits) -> Caps:
-    sizes = (limits.memory_mb, limits.file_mb, limits.output_mb, limits.printed_mb, limits.scratch_mb)
+    sizes = (limits.memory_mb, limits.file_mb, limits.output_mb, limits.printed_mb, limits.scratch_mb, limits.artifacts_mb)
     return Caps(*(int(size * _MB) for size in sizes))
 
 
@@ -78,6 +79,8 @@ class Walls:
     def prepare(self) -> None:
         """Open what boxes may read."""
         if self.level == "L2":
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a large environment has more packages than is usual to open
             self._rules = Rules(self._readable, [os.devnull])
 
     def furnish(self, scratch: str, size: int) -> None:
@@ -106,22 +109,26 @@ class Walls:
 
         Descriptors above ``keep`` are closed. Raises WallError if a wall is not felt when it should be.
         """
-        if self.level in ("L1", "L2"):
+        limited = self.level in ("L1", "L2")
+        if limited:
             _set_limits(caps)
-        if self._rules is None:
-            os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
-            return
-        self._become_nobody()
-        self._rules.apply([scratch])
+        if self._rules is not None:
+            self._become_nobody()
+            self._rules.apply([scratch])
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
-        seccomp.install(seccomp.python_filter(platform.machine(), os.getpid()))
-        feel()
+        if limited:
+            _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)  # not before: what is to be closed may lie above it
+        if self._rules is not None:
+            seccomp.install(seccomp.python_filter(platform.machine(), os.getpid()))
+            feel()
 
     def _become_nobody(self) -> None:
         if self._uid is not None:
+            guard = os.getppid()
             os.setgroups([])
             os.setresgid(self._uid, self._uid, self._uid)
             os.setresuid(self._uid, self._uid, self._uid)
+            kernel.die_with_parent(guard)  # once more: to become another user calls it off
         elif self._namespaces:
             drop_capabilities()
 
@@ -145,7 +152,6 @@ def _set_limits(caps: Caps) -> None:
     # address space: the one limit that bounds arrays, shared maps and thread stacks alike
     _limit(resource.RLIMIT_AS, _address_space() + caps.memory)
     _limit(resource.RLIMIT_FSIZE, caps.file)
-    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
 
 

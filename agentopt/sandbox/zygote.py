@@ -95,22 +95,29 @@ def _loader(pickled: bytes) -> Callable[[], Work]:
     """Unpickle the task's functions here, once for all. What is missing may be a file that only a box has: try again there."""
 
     def load() -> Work:
-        return Work(*pickle.loads(pickled))
+        work = Work(*pickle.loads(pickled))
+        if work.warm is not None:
+            _warm(work.warm)
+        return work
 
     try:
         work = load()
+    except _WarmError as error:
+        raise _Unusable(str(error)) from None
     except ImportError:
         return load
-    if work.warm is not None:
-        _warm(work.warm)
     return lambda: work
+
+
+class _WarmError(ImportError):
+    """To the box, warm is a part of loading."""
 
 
 def _warm(warm: Callable[[], Any]) -> None:
     try:
         warm()
     except Exception as error:
-        raise _Unusable(f"warm failed: {type(error).__name__}: {error}") from None
+        raise _WarmError(f"warm failed: {type(error).__name__}: {error}") from None
 
 
 class _Nursery:
@@ -142,8 +149,10 @@ class _Nursery:
     def _end(self) -> None:
         """The guards have noticed too and tidy up; those that take too long are ended here."""
         deadline = time.monotonic() + _PATIENCE
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
         while self._guards and (left := deadline - time.monotonic()) > 0:
-            select.select([self._woken], [], [], left)
+            poll.poll(left * 1000)
             self._reap()
         kernel.end_children()
         for scratch in self._host.folder.iterdir():

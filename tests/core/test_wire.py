@@ -293,3 +293,20 @@ def test_a_value_above_the_cap_is_refused(value):
     with pytest.raises(wire.TooLargeError, match="more than 100 bytes"):
         wire.encode(value, cap=100)
     assert wire.encode("x" * 80, cap=100) == wire.encode("x" * 80)
+
+
+def test_more_lists_than_memory_should_hold():
+    """64 MB of them would take 3 GB in the process that judges."""
+    text = b"[" + b"[]," * wire._MAX_NESTED + b"0]"
+    with pytest.raises(wire.WireError, match="more than 4,000,000 lists and dicts; arrays hold more"):
+        wire.decode(len(text).to_bytes(8, "little") + text, make_array)
+    with pytest.raises(wire.WireError, match="more than 4,000,000 lists and dicts"):
+        wire.encode([[]] * wire._MAX_NESTED)
+
+
+def test_a_maker_of_arrays_may_overflow():
+    def overflow(dtype, shape, data):
+        raise OverflowError("Python int too large to convert to C long")
+
+    with pytest.raises(wire.WireError, match="an array that cannot be made: Python int too large"):
+        wire.decode(wire.encode(np.zeros(3)), overflow)

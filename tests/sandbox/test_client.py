@@ -7,13 +7,16 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from agentopt.core.errors import TaskError
+from agentopt.core.evaluation import Measured, Rollout
 from agentopt.core.task import Case, Limits, Objective
 from agentopt.executors.boxed import Boxed
+from agentopt.executors.inline import Inline
 from agentopt.executors.worker import Worker
 from agentopt.sandbox import client
 from tests.boxes import DOUBLE, candidate, context, make_task, once, opened
@@ -169,6 +172,75 @@ async def test_the_first_failure_ends_what_shares_the_way():
         assert (await session.rollout("6", 0, 1)).scores == {"right": 1.0}
         assert kept == [b"0\n", b"1\n", b"2\n", b"6\n"]
         await session.close()
+
+
+async def test_artifacts_come_back_as_named_bytes():
+    task = make_task(cases=SHORT)
+
+    def run(program, input, ctx):
+        if input["x"] == 2:
+            ctx.artifact("left", b"over")
+            raise ValueError
+        ctx.artifact("table.csv", b"1,2")
+        ctx.artifact("picture.png", bytes(input["x"]))
+        return program.f(input["x"])
+
+    task.run(run)
+    kept: list[bytes] = []
+    for executor_class in (Boxed, Inline):
+        kept.clear()
+        async with opened(executor_class, task, kept=kept) as executor:
+            session = await executor.open(candidate(task))
+            first, failed, last = [await session.rollout(case, 0, 1) for case in ("1", "2", "3")]
+            assert first.artifacts == {"table.csv": "printed-3", "picture.png": "printed-1"}
+            assert failed.artifacts == {}
+            assert last.scores == {"right": 1.0}
+            assert kept == [b"1,2", b"\0", b"1,2", bytes(3)]
+            assert Rollout.from_json(first.to_json()) == replace(first, measured=Measured(*first.to_json()["measured"]))
+            await session.close()
+
+
+@pytest.mark.parametrize(
+    ("deed", "kind", "words"),
+    [
+        ("ctx.artifact('../x', b'')", "crash", "the artifact name '../x' is not usable"),
+        ("[ctx.artifact(str(k), b'') for k in range(33)]", "crash", "at most 32 artifacts"),
+        ("ctx.artifact('big', bytes(1 << 20))", "oversize", "limits.output_mb"),
+        ("[ctx.artifact(str(k), bytes(150_000)) for k in range(4)]", "oversize", "limits.artifacts_mb: 524288 bytes"),
+    ],
+)
+async def test_artifacts_have_their_limits(deed, kind, words):
+    task = make_task(limits=Limits(output_mb=1.0, artifacts_mb=0.5))
+    source = f"def run(program, input, ctx):\n    {deed}\n    return 4\n"
+    names: dict = {}
+    exec(source, names)
+    task.run(names["run"])
+    async with opened(Boxed, task) as executor:
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert (failure.kind, words in failure.message) == (kind, True), failure
+
+
+FORGED = (
+    "[['a', 99999]]",
+    "[['../a', 0]]",
+    "[['a', -1]]",
+    "[['a', True]]",
+    "'a'",
+    "[['a']]",
+    "[[str(k), 0] for k in range(33)]",
+)
+
+
+@pytest.mark.parametrize("forged", FORGED)
+async def test_forged_artifacts_are_found_out(forged):
+    source = (
+        "import agentopt.core.wire as w\nplain = w.pack_head\n"
+        f"def f(x):\n w.pack_head = lambda control, length: plain({{**control, 'artifacts': {forged}}}, length)\n return x * 2\n"
+    )
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        failure = (await once(executor, task, source)).failure
+        assert (failure.kind, failure.message) == ("cheat", "the box sent artifacts that are none")
 
 
 async def test_large_ones_do_not_share_the_way_and_neither_do_timed_ones():
