@@ -283,7 +283,10 @@ ENDS = [
 
 # --- what it says and answers
 
-FORGE = "import agentopt.core.wire as wire\ntext = {text}\nwire.encode = lambda *given: len(text).to_bytes(8, 'little') + text + {rest}\ndef f(x): return 4\n"
+FORGE = (
+    "import agentopt.core.wire as wire\ntext = {text}\n"
+    "wire.encode = lambda *given: len(text).to_bytes(8, 'little') + text + {rest}\ndef f(x): return 4\n"
+)
 
 
 def forged(name: str, stopped: str, text: str, rest: str = "b''") -> Attack:
