@@ -543,7 +543,7 @@ FILES = [
     file("the descriptors of the guard", "EACCES", "return os.listdir(f'/proc/{os.getppid()}/fd')"),
     file("a descriptor of the guard", "E", "return os.open(f'/proc/{os.getppid()}/fd/3', os.O_RDWR)"),
     file("listing processes", "EACCES", "return os.listdir('/proc')", open="0: got "),
-    file("the root as the guard sees it", "E", "return os.listdir(f'/proc/{os.getppid()}/root/etc')"),
+    file("the root as the guard sees it", "E", "return os.listdir(os.path.join(f'/proc/{os.getppid()}/root', 'etc'))"),
     file("listing /", "EACCES", "return os.listdir('/')", open="0: got "),
     file("listing the folder of all boxes", "EACCES", "return os.listdir('..')"),
     file("another box's folder", "E", "return os.listdir('../' + os.path.basename(os.getcwd())[:-1])"),
