@@ -283,7 +283,10 @@ ENDS = [
 
 # --- what it says and answers
 
-FORGE = "import agentopt.core.wire as wire\ntext = {text}\nwire.encode = lambda *given: len(text).to_bytes(8, 'little') + text + {rest}\ndef f(x): return 4\n"
+FORGE = (
+    "import agentopt.core.wire as wire\ntext = {text}\n"
+    "wire.encode = lambda *given: len(text).to_bytes(8, 'little') + text + {rest}\ndef f(x): return 4\n"
+)
 
 
 def forged(name: str, stopped: str, text: str, rest: str = "b''") -> Attack:
@@ -546,7 +549,7 @@ FILES = [
     file("the descriptors of the guard", "EACCES", "return os.listdir(f'/proc/{os.getppid()}/fd')"),
     file("a descriptor of the guard", "E", "return os.open(f'/proc/{os.getppid()}/fd/3', os.O_RDWR)"),
     file("listing processes", "EACCES", "return os.listdir('/proc')", open="0: got "),
-    file("the root as the guard sees it", "E", "return os.listdir(f'/proc/{os.getppid()}/root/etc')"),
+    file("the root as the guard sees it", "E", "return os.listdir(os.path.join(f'/proc/{os.getppid()}/root', 'etc'))"),
     file("listing /", "EACCES", "return os.listdir('/')", open="0: got "),
     file("listing the folder of all boxes", "EACCES", "return os.listdir('..')"),
     file("another box's folder", "E", "return os.listdir('../' + os.path.basename(os.getcwd())[:-1])"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -279,8 +277,10 @@ async def test_a_zygote_that_dies_with_every_request_is_given_up(monkeypatch):
         request = zygote._request
 
         async def killing(door, spec):
-            os.kill(zygote.pid, signal.SIGKILL)
-            psutil.Process(zygote.pid).wait(5)
+            outer = psutil.Process(zygote.pid)
+            doomed = [outer, *outer.children(recursive=True)]
+            outer.kill()
+            psutil.wait_procs(doomed, 5)
             return await request(door, spec)
 
         monkeypatch.setattr(zygote, "_request", killing)
