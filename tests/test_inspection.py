@@ -111,3 +111,19 @@ def test_doctor_attacks_are_stopped_at_the_level_that_promises_it():
     assert len(promised) == 8
     assert promised["endless loop"].by == "the guard's deadline"
     assert "L1 protects the score, not the machine" in report.advice[0]
+
+
+@pytest.mark.usefixtures("level_3")
+def test_check_tries_whole_programs_and_says_where_seconds_can_hide():
+    from tests.hostile.programs import make_task
+
+    timed = [Objective("seconds", "min", source="outside", quantity="cpu")]
+    task = make_task("python", objectives=timed)
+    task.functions["score"] = lambda case, output, measured: {}
+    found = verdicts(task)
+    assert found["every run is a program of its own"] == "ok"
+    assert found["CPU seconds (seconds) can be hidden"] == "note"
+    assert "the order of cases matters" not in found
+    alone = make_task("python", objectives=timed, needs=("no_processes",))
+    alone.functions["score"] = lambda case, output, measured: {}
+    assert "CPU seconds (seconds) can be hidden" not in verdicts(alone)

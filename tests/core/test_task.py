@@ -192,6 +192,7 @@ class TestTask:
         complete(functions={"score": print}).check()
         complete(needs=NEEDS).check()
         complete(functions={"evaluate": print}).check()
+        complete(functions={"score": print}, command=["./f"], build=("g++", "-o", "f", "f.cpp")).check()
         make_task().check()
 
     @pytest.mark.parametrize(
@@ -215,6 +216,19 @@ class TestTask:
             ({"functions": {}}, "has neither run nor score"),
             ({"functions": {"evaluate": print, "run": print}}, "has evaluate beside run or score"),
             ({"functions": {"run": print}}, "has run but no score"),
+            ({"functions": {"score": print}, "build": ["cc"]}, r"has build but no command; name the program that is built: command="),
+            ({"functions": {"score": print}, "command": "./f"}, r"command is './f'; give a list of words, none of them empty"),
+            (
+                {"functions": {"score": print}, "command": ["./f", ""]},
+                r"command is \['./f', ''\]; give a list of words, none of them empty",
+            ),
+            ({"functions": {"score": print}, "command": ["./f", 3]}, "command is .*; give a list of words"),
+            ({"functions": {"score": print}, "command": ["./f"], "build": ["c\0c"]}, "build is .*; give a list of words"),
+            ({"functions": {}, "command": ["./f"]}, "has command but no score"),
+            ({"functions": {"run": print, "score": print}, "command": ["./f"]}, "has run beside command; the program is what runs"),
+            ({"functions": {"evaluate": print}, "command": ["./f"]}, "has evaluate beside command"),
+            ({"functions": {"warm": print, "score": print}, "command": ["./f"]}, "has warm beside command"),
+            ({"functions": {"score": print}, "command": ["./f"], "imports": ["numpy"]}, "has imports beside command"),
         ],
     )
     def test_refused(self, changes: dict[str, Any], message: str) -> None:

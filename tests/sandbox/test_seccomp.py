@@ -334,3 +334,9 @@ def test_the_calls_that_are_never_allowed_bear_their_own_numbers(machine):
     theirs = header(machine)
     assert {name: theirs.get(name) for name in NEVER[machine] if name in theirs} == {n: v for n, v in NEVER[machine].items() if n in theirs}
     assert len(set(NEVER[machine]) & set(theirs)) > 25
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_filter_made_for_anybody_becomes_one_for_a_process(machine):
+    made = seccomp.python_filter(machine, seccomp.ANYBODY)
+    assert seccomp.for_process(made, PID) == seccomp.python_filter(machine, PID) != made
