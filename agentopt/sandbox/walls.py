@@ -7,7 +7,6 @@ import os
 import platform
 import resource
 import socket
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
@@ -51,6 +50,8 @@ def caps_of(limits: Limits) -> Caps:
 
 def environment(level: Level) -> dict[str, str]:
     """A worker keeps the user's environment; a box gets none of it, so no key of the user's is there to be read."""
+    import tempfile
+
     # one hash seed: a set of texts has the same order in every box. One arena: each would reserve 64 MB of address space.
     steady = {**THREADS_ONE, "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
     if level in ("worker", "L0"):
@@ -73,6 +74,7 @@ class Walls:
         self._uid: int | None = orders["uid"]
         self._namespaces: bool = orders["namespaces"]
         self._rules: Rules | None = None
+        self._filter = b""
         self._readable: Sequence[str] = orders["readable"]
 
     def move(self) -> None:
@@ -81,12 +83,18 @@ class Walls:
             move_in()
 
     def prepare(self) -> None:
-        """Open what boxes may read."""
+        """What is the same for every box: what it may read, and the filter of its calls."""
         if self.level == "L2":
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a large environment has more packages than is usual to open
             self._rules = Rules(self._readable, [os.devnull])
             semaphores.install()
+            self._filter = seccomp.python_filter(platform.machine(), seccomp.ANYBODY)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether scratch folders are file systems of their own."""
+        return self._namespaces
 
     def furnish(self, scratch: str, size: int) -> None:
         """In the guard: bound what the folder can hold, if the machine does that for us."""
@@ -124,7 +132,7 @@ class Walls:
         if limited:
             _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)  # not before: what is to be closed may lie above it
         if self._rules is not None:
-            seccomp.install(seccomp.python_filter(platform.machine(), os.getpid()))
+            seccomp.install(seccomp.for_process(self._filter, os.getpid()))
             feel()
 
     def _become_nobody(self) -> None:
@@ -169,10 +177,12 @@ def _limit(what: int, value: int) -> None:
 
 def _address_space() -> int:
     try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
+        descriptor = os.open("/proc/self/statm", os.O_RDONLY)
     except OSError:
         return 1 << 30
+    pages = int(os.read(descriptor, 256).split()[0])
+    os.close(descriptor)
+    return pages * resource.getpagesize()
 
 
 class CpuClock:

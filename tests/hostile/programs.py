@@ -306,12 +306,13 @@ class World:
 
 
 def left_behind() -> list[str]:
-    """Processes of boxes that still live, however they were detached."""
+    """Processes of boxes below our temporary folder that still live, however they were detached: it is among their mounts."""
+    mark = Path(tempfile.gettempdir()).name.encode()
     found: list[str] = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             with suppress(OSError):
-                if b"AGENTOPT_RNG_SEED=" in (path / "environ").read_bytes():
+                if mark in (path / "mountinfo").read_bytes():
                     found.append(path.name)
     return found
 
@@ -331,6 +332,7 @@ async def examine() -> dict[str, str]:
     wrong: dict[str, str] = {}
     folder = Path(tempfile.mkdtemp(prefix="programs-"))
     folder.chmod(0o711)
+    tempfile.tempdir = str(folder)
     world = World.make(folder)
     for language, attacks in ATTACKS.items():
         task = make_task(language)

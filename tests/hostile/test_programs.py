@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 
 import agentopt
 from agentopt.executors.boxed import Boxed
-from tests.boxes import context
+from tests.boxes import candidate, context
 from tests.hostile import programs
 
 pytestmark = pytest.mark.usefixtures("level_3")
@@ -106,3 +107,22 @@ def test_the_table_holds_for_an_ordinary_user_too(level_3: Path):
     done = subprocess.run([python, "-B", str(copy / "programs.py")], env=environment, cwd=home, capture_output=True, text=True, **who)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="looks into processes of another user")
+async def test_what_would_be_left_behind_would_be_seen(world: programs.World):
+    task = programs.make_task("python")
+    executor = Boxed(context(task))
+    session = await executor.open(candidate(task, solve="import time\ntime.sleep(60)"))
+    running = asyncio.create_task(session.rollout("sum", 0, 1))
+    try:
+        for _ in range(1000):
+            if seen := programs.left_behind():
+                break
+            await asyncio.sleep(0.01)
+        assert seen
+    finally:
+        await session.close()
+        await running
+        await executor.close()
+    assert programs.left_behind() == []

@@ -409,3 +409,31 @@ async def test_a_guard_that_fails_between_two_rollouts_is_infrastructure():
     assert not box.usable
     await box.close()
     assert lost == [line]
+
+
+async def test_what_modules_print_while_they_are_imported_is_not_the_candidates(tmp_path, monkeypatch):
+    (tmp_path / "talks_on_import.py").write_text("print('half a line', end='')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    task = make_task(imports=("talks_on_import",))
+    async with opened(Boxed, task, kept=(kept := [])) as executor:
+        for _ in range(2):
+            assert (await once(executor, task, "def f(x):\n    print('mine')\n    return x * 2\n")).scores == {"right": 1.0}
+    assert kept == [b"mine\n"] * 2
+
+
+async def test_random_numbers_drawn_while_a_candidate_is_loaded_are_the_same_in_every_box():
+    source = "import random, numpy\ndrawn = [random.random(), float(numpy.random.rand())]\ndef f(x): return drawn\n"
+    task = make_task(imports=("numpy",))
+    outputs = []
+    for _ in range(2):
+        async with opened(Boxed, task) as executor:
+            outputs += [(await once(executor, task, source)).output for _ in range(2)]
+    assert len(set(outputs)) == 1
+
+
+async def test_streams_of_a_box_lead_to_its_guard():
+    source = "import sys\ndef f(x):\n    sys.stderr.write('told')\n    return len(sys.stdin.read()) + len(sys.argv) + 3\n"
+    task = make_task()
+    async with opened(Boxed, task, kept=(kept := [])) as executor:
+        assert (await once(executor, task, source)).scores == {"right": 1.0}
+    assert kept == [b"told"]

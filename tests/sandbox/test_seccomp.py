@@ -200,7 +200,8 @@ def test_a_program_may_start_others_but_not_reach_out(machine):
 @pytest.mark.parametrize("arguments", [(), (PID,) * 6, (1,) * 6, (0xFFFFFFFF,) * 6, (0xFFFFFFFFFFFFFFFF,) * 6])
 def test_what_is_not_listed_does_not_work(machine, arguments):
     numbers = MACHINES[machine].numbers
-    listed = {numbers[name] for name in (*seccomp._PYTHON.split(), *seccomp._PRETENDED.split(), *BY_ARGUMENTS.split()) if name in numbers}
+    answered = f"{seccomp._PYTHON} {seccomp._PRETENDED} {seccomp._NO_ATTRIBUTES} {BY_ARGUMENTS}".split()
+    listed = {numbers[name] for name in answered if name in numbers}
     code = seccomp.python_filter(machine, PID)
     others = [number for number in range(601) if number not in listed]
     assert len(others) > 300
@@ -334,3 +335,9 @@ def test_the_calls_that_are_never_allowed_bear_their_own_numbers(machine):
     theirs = header(machine)
     assert {name: theirs.get(name) for name in NEVER[machine] if name in theirs} == {n: v for n, v in NEVER[machine].items() if n in theirs}
     assert len(set(NEVER[machine]) & set(theirs)) > 25
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_filter_made_for_anybody_becomes_one_for_a_process(machine):
+    made = seccomp.python_filter(machine, seccomp.ANYBODY)
+    assert seccomp.for_process(made, PID) == seccomp.python_filter(machine, PID) != made
