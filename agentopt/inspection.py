@@ -22,7 +22,8 @@ from agentopt.core.rng import rollout_seed
 from agentopt.core.task import Case, Task, Values
 from agentopt.loading import make_cases
 from agentopt.sandbox.canary import MARKER
-from agentopt.settings import RunConfig
+from agentopt.sandbox.levels import brief
+from agentopt.settings import RunConfig, validate
 
 __all__ = ["Finding", "Scored", "check_task", "read_candidate", "score_candidate"]
 
@@ -72,12 +73,14 @@ def read_candidate(task: Task, path: Path) -> Values:
     return values
 
 
-def score_candidate(task: Task, values: Values, split: str, unsafe: bool = False, allow_weak_sandbox: bool = False) -> Scored:
+def score_candidate(
+    task: Task, values: Values, split: str, sandbox: str = "auto", unsafe: bool = False, allow_weak_sandbox: bool = False
+) -> Scored:
     """Score one candidate on one split in the sandbox a run would use. Any but the task's own seed is taken for a stranger's.
 
     Raises ConfigError for a split the task lacks, ConsentError where the walls are weak for a stranger.
     """
-    config = RunConfig(workers=1, unsafe=unsafe, allow_weak_sandbox=allow_weak_sandbox)
+    config = validate({"workers": 1, "sandbox": sandbox, "unsafe": unsafe, "allow_weak_sandbox": allow_weak_sandbox})
     job = Job.of(task, config, strangers=values != task.seed_values)
     if split not in job.cases:
         raise ConfigError(f"--split {split}: the task has no such split; it has {', '.join(job.cases)}")
@@ -158,7 +161,7 @@ def _seed_findings(job: Job, passes: Sequence[Sequence[Rollout]], seconds: float
     failure = next((evaluation.failure for evaluation in evaluations if evaluation.failure), None)
     if failure:
         return [Finding("wrong", f"the seed fails ({failure.kind})", failure.message)]
-    found = [Finding("ok", f"the seed takes {seconds:.3f} s per candidate", f"sandbox {sandbox}")]
+    found = [Finding("ok", f"the seed takes {seconds:.3f} s per candidate", f"sandbox {brief(sandbox)}")]
     slowest = max(rollout.measured.wall for rollouts in passes for rollout in rollouts)
     if slowest > job.task.limits.seconds / 2:
         limit = f"the limit is {job.task.limits.seconds:g} s; slower candidates will time out"

@@ -153,7 +153,7 @@ _REACH_FILES: Sequence[Attack] = (
     _file("listing your home folder", "EACCES", "return len(os.listdir(x['home']))", "0: got "),
     _file("listing the temporary folder", "EACCES", "return len(os.listdir(x['temporary']))", "0: got "),
     _file("reading /etc/passwd", "EACCES", "return open('/etc/passwd').readline()", "0: got "),
-    _file("reading its own memory through /proc", "EACCES", "return open('/proc/self/maps').readline()", "0: got "),
+    _file("reading its own memory through /proc", "EACCES", "return open('/proc/self/mem', 'rb').fileno()", "0: got "),
     _file("reading the environment of another process", "EACCES", "return open(f'/proc/{os.getppid()}/environ').read()"),
     _file("writing a file beside yours", "EACCES", "return open(x['folder'] + '/new', 'w').write('x')"),
     _file("overwriting your file", "EACCES", "return open(x['file'], 'r+').write('x')"),

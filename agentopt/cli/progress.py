@@ -13,6 +13,7 @@ from rich.table import Table
 from agentopt.core.budget import format_budget
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
+from agentopt.sandbox.levels import brief
 
 __all__ = ["Progress"]
 
@@ -60,7 +61,7 @@ class Progress:
         workers = info["config"]["workers"]
         self._console.print(
             f"{info['task']['name']}: budget {format_budget(state.limits)}, {workers} worker{'s' if workers > 1 else ''}, "
-            f"sandbox {info['sandbox']}, run {info['run']}",
+            f"sandbox {brief(info['sandbox'])}, run {info['run']}",
             markup=False,
         )
 

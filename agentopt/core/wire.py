@@ -34,6 +34,7 @@ HEADER = struct.Struct("<4sIQ")
 CONTROL_CAP = 1 << 20
 _MAGIC = b"aopt"
 _ROOM = 1 << 16
+_FIRST_ROOM = 1 << 12
 _TEXT_LENGTH = struct.Struct("<Q")
 _MAX_DEPTH = 100
 _MAX_NESTED = 4_000_000
@@ -101,7 +102,7 @@ class Frames:
     def __init__(self, control_cap: int = CONTROL_CAP, body_cap: int | None = None) -> None:
         self._control_cap = control_cap
         self._body_cap = body_cap
-        self._data = bytearray(_ROOM)
+        self._data = bytearray(_FIRST_ROOM)
         self._filled = 0
         self._lengths: tuple[int, int] | None = None
 
@@ -109,7 +110,7 @@ class Frames:
         """Where the next bytes go; never empty. Raises WireError, and TooLargeError for a body beyond the cap."""
         needed = self._needed()
         if needed > len(self._data):
-            data = bytearray(needed)
+            data = bytearray(max(needed, _ROOM))
             data[: self._filled] = memoryview(self._data)[: self._filled]
             self._data = data
         return memoryview(self._data)[self._filled :]

@@ -114,7 +114,7 @@ class Door:
                 except Ended as end:
                     found = found or end
             if found is None and (found := self._too_much()) is not None:
-                self.end()
+                self._kill()  # at once; the rest of its end comes with the next request
 
     def _too_much(self, at_once: bool = False) -> Ended | None:
         why = self.watch.look(at_once) if self.watch else ""
@@ -278,12 +278,15 @@ class Door:
             return Ended("memory", "the system killed the process, most likely for want of memory")
         return Ended("crash", f"the process was ended by {signal.Signals(number).name}")
 
-    def end(self) -> None:
-        """Kill the box and everything that came of it; keep the last words."""
+    def _kill(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, signal.SIGKILL)
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill the box and everything that came of it; keep the last words."""
+        self._kill()
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
         kernel.end_children([self._spare])

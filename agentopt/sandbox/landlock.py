@@ -55,8 +55,8 @@ class Rules:
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         return wanted & self._handled & (-1 if folder else _OF_FILES)
 
-    def apply(self, writable: Iterable[str]) -> None:
-        """To this process, for good: read what ``Rules`` was made with, work in the ``writable`` folders, nothing else."""
+    def apply(self, writable: Iterable[str], readable: Iterable[str] = ()) -> None:
+        """To this process, for good: read what ``Rules`` was made with and what is ``readable``, work in what is ``writable``, no more."""
         network = 3 if self.abi >= 4 else 0  # binding and connecting
         scope = 3 if self.abi >= 6 else 0  # abstract sockets and signals to others
         attributes = struct.pack("=QQQ", self._handled, network, scope)[: 8 if self.abi < 4 else 16 if self.abi < 6 else 24]
@@ -64,10 +64,11 @@ class Rules:
         try:
             for descriptor, right in self._opened:
                 _add(rules, descriptor, right)
-            for path in writable:
-                descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                _add(rules, descriptor, self._right(descriptor, _WORK))
-                os.close(descriptor)
+            for paths, right in ((writable, _WORK), (readable, _LOOK)):
+                for path in paths:
+                    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                    _add(rules, descriptor, self._right(descriptor, right))
+                    os.close(descriptor)
             no_new_privileges()
             _check(libc().syscall(_RESTRICT, rules, 0))
         finally:

@@ -7,14 +7,13 @@ import os
 import platform
 import resource
 import socket
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from agentopt.core.boot import THREADS_ONE
 from agentopt.core.task import Limits
-from agentopt.sandbox import kernel, seccomp
+from agentopt.sandbox import kernel, seccomp, semaphores
 from agentopt.sandbox.landlock import Rules
 from agentopt.sandbox.namespaces import drop_capabilities, mount_folder, move_in, unmount_folder
 from agentopt.sandbox.watch import Watch
@@ -24,6 +23,8 @@ __all__ = ["Caps", "CpuClock", "Level", "WallError", "Walls", "caps_of", "enviro
 Level = Literal["worker", "L0", "L1", "L2", "L3"]
 _MB = 1 << 20
 _OPEN_FILES = 256
+# what libraries read of their own process: how large it is, and what they are made of
+_ABOUT_ITSELF = ("/proc/self/maps", "/proc/self/stat", "/proc/self/statm", "/proc/self/status")
 _CORES = os.cpu_count() or 1
 
 
@@ -49,12 +50,16 @@ def caps_of(limits: Limits) -> Caps:
 
 def environment(level: Level) -> dict[str, str]:
     """A worker keeps the user's environment; a box gets none of it, so no key of the user's is there to be read."""
+    import tempfile
+
     # one hash seed: a set of texts has the same order in every box. One arena: each would reserve 64 MB of address space.
     steady = {**THREADS_ONE, "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
     if level in ("worker", "L0"):
         return {**os.environ, **steady}
     home = tempfile.gettempdir()
     who = {"USER": "agentopt", "LOGNAME": "agentopt", "HOME": home, "TMPDIR": home}
+    if level == "L2":
+        who["JOBLIB_MULTIPROCESSING"] = "0"  # else it tries, and fails
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **who, **steady}
 
 
@@ -69,6 +74,7 @@ class Walls:
         self._uid: int | None = orders["uid"]
         self._namespaces: bool = orders["namespaces"]
         self._rules: Rules | None = None
+        self._filter = b""
         self._readable: Sequence[str] = orders["readable"]
 
     def move(self) -> None:
@@ -77,11 +83,18 @@ class Walls:
             move_in()
 
     def prepare(self) -> None:
-        """Open what boxes may read."""
+        """What is the same for every box: what it may read, and the filter of its calls."""
         if self.level == "L2":
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a large environment has more packages than is usual to open
             self._rules = Rules(self._readable, [os.devnull])
+            semaphores.install()
+            self._filter = seccomp.python_filter(platform.machine(), seccomp.ANYBODY)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether scratch folders are file systems of their own."""
+        return self._namespaces
 
     def furnish(self, scratch: str, size: int) -> None:
         """In the guard: bound what the folder can hold, if the machine does that for us."""
@@ -114,12 +127,12 @@ class Walls:
             _set_limits(caps)
         if self._rules is not None:
             self._become_nobody()
-            self._rules.apply([scratch])
+            self._rules.apply([scratch], _ABOUT_ITSELF)
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         if limited:
             _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)  # not before: what is to be closed may lie above it
         if self._rules is not None:
-            seccomp.install(seccomp.python_filter(platform.machine(), os.getpid()))
+            seccomp.install(seccomp.for_process(self._filter, os.getpid()))
             feel()
 
     def _become_nobody(self) -> None:
@@ -164,10 +177,12 @@ def _limit(what: int, value: int) -> None:
 
 def _address_space() -> int:
     try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
+        descriptor = os.open("/proc/self/statm", os.O_RDONLY)
     except OSError:
         return 1 << 30
+    pages = int(os.read(descriptor, 256).split()[0])
+    os.close(descriptor)
+    return pages * resource.getpagesize()
 
 
 class CpuClock:

@@ -5,6 +5,7 @@ Started by ``client`` with its orders on stdin; each byte on its socket brings t
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -20,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from agentopt.core import wire
-from agentopt.sandbox import kernel
+from agentopt.sandbox import kernel, large_pages
 from agentopt.sandbox.files import remove_folder
 from agentopt.sandbox.guard import Host, guard
-from agentopt.sandbox.harness import Work
+from agentopt.sandbox.harness import Work, seed_everything, takes_context
 from agentopt.sandbox.walls import Walls
 
 __all__ = ["main"]
@@ -40,8 +41,7 @@ class _Unusable(Exception):
 def main(descriptor: str) -> None:
     connection = socket.socket(fileno=int(descriptor))
     controller = kernel.watch_process(os.getppid())
-    with sys.stdin.buffer as file:
-        orders, pickled = _split(file.read())
+    orders, pickled = _split(sys.stdin.buffer.read())
     walls = Walls(orders["walls"])
     walls.move()
     kernel.become_subreaper()
@@ -70,9 +70,27 @@ def _prepare(orders: Mapping[str, Any], pickled: bytes) -> Callable[[], Work]:
         if name in sys.modules:
             importlib.import_module(more)
     _check_forkable(orders["imports"])
+    _open_streams()
+    seed_everything(0)  # what a candidate draws while it is loaded is the same in every box
     gc.collect()
     gc.freeze()
+    large_pages.collapse()
     return load_work
+
+
+def _open_streams() -> None:
+    """The streams of the boxes to be: here they lead to the log, in a box to its guard."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what is left in them would come out of every box
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    faulthandler.enable(file=2)
+    sys.argv = [""]
+    tempfile: Any = sys.modules.get("tempfile")
+    if tempfile is not None:
+        tempfile.tempdir = None  # a box has one of its own
 
 
 def _check_forkable(imports: Sequence[str]) -> None:
@@ -106,6 +124,8 @@ def _loader(pickled: bytes) -> Callable[[], Work]:
         raise _Unusable(str(error)) from None
     except ImportError:
         return load
+    if work.run is not None:
+        takes_context(work.run)
     return lambda: work
 
 
@@ -163,7 +183,7 @@ class _Nursery:
         message, descriptors, _, _ = socket.recv_fds(self._connection, 1, 1)
         if not message:
             return False
-        pid = os.fork()
+        pid = kernel.plain_fork()
         if pid == 0:
             self._become_guard(descriptors[0])
         os.close(descriptors[0])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 
 from agentopt.attacks.attack import ALWAYS, Attack, deed
 from agentopt.attacks.corpus import FORBIDDEN_CALLS
+from agentopt.sandbox import seccomp
+from agentopt.sandbox.syscalls import MACHINES
 
 
 def ours(name: str, stopped: str, *lines: str, open: str = "", wall: str = ALWAYS, by: str = "the guard") -> Attack:
@@ -254,6 +257,14 @@ ENDS = [
         "m.write(b'\\x0f\\x0b' * 8 if platform.machine() == 'x86_64' else bytes(16))",
         "def f(x): ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()",
     ),
+    ours(
+        "an alarm for itself",
+        "crash: the process was ended by SIGALRM",
+        "def f(x):",
+        "    signal.setitimer(signal.ITIMER_REAL, 0.01)",
+        "    time.sleep(60)",
+    ),
+    ours("a signal to itself", "crash: the process was ended by SIGTERM", "def f(x): os.kill(os.getpid(), signal.SIGTERM)"),
     ours("closing the socket", "crash: the box closed its connection", "def f(x):", "    os.close(3)", "    time.sleep(600)"),
     ours(
         "closing every descriptor", "crash: the box closed its connection", "def f(x):", "    os.closerange(0, 300)", "    time.sleep(600)"
@@ -272,7 +283,10 @@ ENDS = [
 
 # --- what it says and answers
 
-FORGE = "import agentopt.core.wire as wire\ntext = {text}\nwire.encode = lambda *given: len(text).to_bytes(8, 'little') + text + {rest}\ndef f(x): return 4\n"
+FORGE = (
+    "import agentopt.core.wire as wire\ntext = {text}\n"
+    "wire.encode = lambda *given: len(text).to_bytes(8, 'little') + text + {rest}\ndef f(x): return 4\n"
+)
 
 
 def forged(name: str, stopped: str, text: str, rest: str = "b''") -> Attack:
@@ -523,13 +537,19 @@ ANSWERS = [
 RIGHTS = "import struct", "fd = os.open(x['file'], os.O_PATH)"
 FILES = [
     file("reading its own environment through /proc", "EACCES", "return open('/proc/self/environ').read()", open="0: got "),
-    file("reading its own memory", "EACCES", "return open('/proc/self/mem', 'rb').fileno()", open="0: got "),
+    file("writing its own memory through /proc", "EACCES", "return open('/proc/self/mem', 'r+b').fileno()", open="0: got "),
+    file("its root through /proc", "EACCES", "return os.listdir('/proc/self/root/etc')", open="0: got "),
+    file("its descriptors through /proc", "EACCES", "return os.listdir('/proc/self/fd')", open="0: got "),
+    file("the machine's connections through /proc", "EACCES", "return open('/proc/self/net/tcp').read()"),
+    file("the machine's mounts through /proc", "EACCES", "return open('/proc/self/mountinfo').read()"),
+    file("the maps of the first process", "E", "return open('/proc/1/maps').read()"),
+    file("the state of the guard", "EACCES", "return open(f'/proc/{os.getppid()}/status').read()"),
     file("reading the memory of the guard", "EACCES", "return open(f'/proc/{os.getppid()}/mem', 'rb').fileno()"),
     file("reading the maps of the guard", "EACCES", "return open(f'/proc/{os.getppid()}/maps').read()"),
     file("the descriptors of the guard", "EACCES", "return os.listdir(f'/proc/{os.getppid()}/fd')"),
     file("a descriptor of the guard", "E", "return os.open(f'/proc/{os.getppid()}/fd/3', os.O_RDWR)"),
     file("listing processes", "EACCES", "return os.listdir('/proc')", open="0: got "),
-    file("the root as the guard sees it", "E", "return os.listdir(f'/proc/{os.getppid()}/root/etc')"),
+    file("the root as the guard sees it", "E", "return os.listdir(os.path.join(f'/proc/{os.getppid()}/root', 'etc'))"),
     file("listing /", "EACCES", "return os.listdir('/')", open="0: got "),
     file("listing the folder of all boxes", "EACCES", "return os.listdir('..')"),
     file("another box's folder", "E", "return os.listdir('../' + os.path.basename(os.getcwd())[:-1])"),
@@ -629,13 +649,33 @@ NETWORK = [
 
 # --- other processes and the kernel
 
+LOOKED_INTO = "clone clone3 kill tgkill tkill prlimit64 sched_setaffinity open openat openat2 fcntl ioctl prctl socketpair sendto"
+"""Allowed for some arguments; what may not be had from them has rows of its own."""
+UNFILTERED = [335, 336]
+"""uretprobe and uprobe of x86_64: the kernel asks no filter, and ends who calls them from elsewhere than a probe."""
+LISTED = sorted(
+    MACHINES[platform.machine()].numbers[name]
+    for name in f"{seccomp._PYTHON} {seccomp._PRETENDED} {seccomp._NO_ATTRIBUTES} {LOOKED_INTO}".split()
+    if name in MACHINES[platform.machine()].numbers
+)
 PROCESSES = [
+    other(
+        "every call that is not on the list",
+        "wrong = []",
+        f"for number in sorted(set(range(512)) - set({LISTED + UNFILTERED})):",
+        "    try:",
+        "        wrong.append((number, call(number, -1, -1, -1, -1, -1, -1)))",
+        "    except OSError as error:",
+        "        if error.errno != errno.EPERM: wrong.append((number, error.errno))",
+        "if wrong: return wrong",
+        "raise OSError(errno.EPERM, 'refused')",
+    ),
     other("a child by vfork", "return call({'x86_64': 58}.get(platform.machine(), 220), 0x4111, 0, 0, 0, 0)"),
     other("a child by clone", "return call({'x86_64': 56}.get(platform.machine(), 220), signal.SIGCHLD, 0, 0, 0, 0)"),
     other("a child by clone3", "return call(435, b'\\0' * 64, 64)", error="ENOSYS"),
     other("a child by posix_spawn", "return os.posix_spawn('/bin/true', ['true'], {})"),
     other("a child by subprocess", "import subprocess", "return subprocess.run(['true'])"),
-    other("a pool of processes", "import multiprocessing", "return multiprocessing.get_context('fork').Pool(1)", error="EACCES"),
+    other("a pool of processes", "import multiprocessing", "return multiprocessing.get_context('fork').Pool(1)"),
     other("a shell", "if os.system('true') != 0: raise OSError(errno.EPERM, 'refused')"),
     other(
         "a thread in namespaces of its own",

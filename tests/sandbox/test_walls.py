@@ -317,5 +317,5 @@ def test_elsewhere_there_is_no_second_clock_and_a_guess_at_the_size(monkeypatch)
     def refuse(*arguments):
         raise OSError
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert walls._address_space() == 1 << 30

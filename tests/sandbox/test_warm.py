@@ -86,6 +86,7 @@ async def test_a_warm_that_initialises_the_gpu_is_refused(initialised):
 
         torch = ModuleType("torch")
         torch.cuda = SimpleNamespace(is_initialized=lambda: initialised)
+        torch.backends = SimpleNamespace(cuda=SimpleNamespace(is_built=lambda: True))
         torch.manual_seed = lambda number: None
         sys.modules["torch"] = torch
 
