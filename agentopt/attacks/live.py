@@ -193,6 +193,7 @@ def _advice(machine: Machine, found: Iterable[LevelReport]) -> list[str]:
     return lines or ["nothing is lacking"]
 
 
+_SYSCTL = "/proc/sys/"
 _SWITCHES = {
     "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
     "/proc/sys/kernel/unprivileged_userns_clone": ("0", "1"),
@@ -208,6 +209,6 @@ def _how_to_get_namespaces() -> str:
         except OSError:
             continue
         if value == forbids:
-            key = path.removeprefix("/proc/sys/").replace("/", ".")
+            key = path.removeprefix(_SYSCTL).replace("/", ".")
             return f"sudo sysctl {key}={allows} allows them (for good: a file in /etc/sysctl.d)"
     return "in a container its own rules forbid them, and the container is the outer wall; elsewhere ask who runs the machine"

@@ -50,7 +50,6 @@ def guard(control: wire.FrameSocket, host: Host) -> None:
     """The life of a guard; ``control`` leads to the controller."""
     os.setsid()
     kernel.become_subreaper()
-    kernel.hide_memory(True)
     spare = Spare(partial(_live, host, os.getpid()), control.fileno()) if host.programs is None else None
     scratch = Scratch(host.folder, host.walls)
     try:

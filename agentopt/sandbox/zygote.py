@@ -44,6 +44,7 @@ def main(descriptor: str) -> None:
     orders, pickled = _split(sys.stdin.buffer.read())
     walls = Walls(orders["walls"])
     walls.move()
+    kernel.hide_memory(True)  # guards inherit it
     kernel.become_subreaper()
     try:
         host = Host(_prepare(orders, pickled), controller, walls, Path(orders["folder"]), orders["walls"].get("programs"))

@@ -105,7 +105,7 @@ def test_settings_from_everywhere(folder: Path):
         (["resume", "nowhere"], "error: nowhere: no such run folder"),
         (["show", "line"], "not a run folder"),
         (["score", "line", "nothing.py"], "cannot be read as the parameter 'f'"),
-        (["doctor", "--require", "L9"], "error: --require L9: this version has the levels L1"),
+        (["doctor", "--require", "L9"], "error: --require L9: this version has the levels L1, L2, L3"),
         (["init", "line"], "error: line: it exists already"),
     ],
 )
@@ -216,9 +216,12 @@ def test_init_check_evolve_score_and_apply(folder: Path):
 
 
 def test_doctor_runs_the_attacks(folder: Path):
-    code, out, _ = call(folder, "doctor", "--require", "L1")
-    assert code == 0
-    assert "endless loop" in out
-    assert "NOT stopped" in out, "level 1 does not hide the home folder, and says so"
-    code, out, _ = call(folder, "doctor", "--json")
-    assert json.loads(out.splitlines()[-1])["holds"] is True
+    code, out, err = call(folder, "doctor", "--require", "L2")
+    assert code == 0, out + err
+    rows = {line.split("  ")[0]: line.split("  ", 1)[1].split() for line in out.splitlines() if "stopped" in line}
+    assert rows["an endless loop"] == ["stopped", "stopped", "the", "guard"]
+    assert rows["listing your home folder"] == ["NOT", "stopped", "stopped", "landlock"], "level 1 does not hide it, and says so"
+    code, out, _ = call(folder, "doctor", "--json", "--require", "L1")
+    found = json.loads(out.splitlines()[-1])
+    assert (code, found["holds"], found["levels"]["L2"]["holds"]) == (0, True, True)
+    assert {"name", "outcome", "stopped", "promised", "by"} == set(found["levels"]["L1"]["attacks"][0])

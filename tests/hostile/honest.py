@@ -180,7 +180,8 @@ LEARNING = {
     ],
     "sklearn.model_selection, sklearn.linear_model": [
         "len(sklearn.model_selection.cross_val_score(sklearn.linear_model.Ridge(), [[k] for k in range(10)], range(10), cv=2)) == 2",
-        "sklearn.model_selection.GridSearchCV(sklearn.linear_model.Ridge(), {'alpha': [1, 2]}, cv=2, n_jobs=1).fit([[k] for k in range(10)], range(10)).n_splits_ == 2",
+        "sklearn.model_selection.GridSearchCV(sklearn.linear_model.Ridge(), {'alpha': [1, 2]}, cv=2, n_jobs=1)"
+        ".fit([[k] for k in range(10)], range(10)).n_splits_ == 2",
     ],
     "sklearn.gaussian_process, sklearn.tree, sklearn.metrics": [
         "sklearn.gaussian_process.GaussianProcessRegressor().fit([[0], [1]], [0, 1]).predict([[1]])[0] > 0.99",

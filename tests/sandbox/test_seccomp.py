@@ -203,8 +203,8 @@ def test_a_program_may_start_others_but_not_reach_out(machine):
 @pytest.mark.parametrize("arguments", [(), (PID,) * 6, (1,) * 6, (0xFFFFFFFF,) * 6, (0xFFFFFFFFFFFFFFFF,) * 6])
 def test_what_is_not_listed_does_not_work(machine, arguments):
     numbers = MACHINES[machine].numbers
-    names = f"{seccomp._PYTHON} {seccomp._PRETENDED} {seccomp._NO_ATTRIBUTES} {BY_ARGUMENTS}".split()
-    listed = {numbers[name] for name in names if name in numbers}
+    answered = f"{seccomp._PYTHON} {seccomp._PRETENDED} {seccomp._NO_ATTRIBUTES} {BY_ARGUMENTS}".split()
+    listed = {numbers[name] for name in answered if name in numbers}
     code = seccomp.python_filter(machine, PID)
     others = [number for number in range(601) if number not in listed]
     assert len(others) > 300
