@@ -164,7 +164,7 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
     task = assembly.adjust(task, config)
     if source := options.get("from_"):
         task = _seed_from(task, Path(source))
-    job = assembly.Job.of(task, config, optimizer, strangers="from_" in options)
+    job = assembly.Job.of(task, config, optimizer, strangers=bool(source))
     job.check_budget()
     place = _Place.choose(task, options.get("out", ""))
     first = job.describe(str(place.folder or task.name), None if isinstance(spec, Task) else str(spec))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import posix
+import select
 import traceback
 import warnings
 from collections.abc import Callable
@@ -16,7 +17,7 @@ try:
 except ImportError:  # not everybody who runs a test measures it
     coverage = None
 
-__all__ = ["ChildError", "in_child"]
+__all__ = ["ChildError", "closes", "in_child", "start"]
 
 
 class ChildError(AssertionError):
@@ -44,6 +45,24 @@ def in_child(action: Callable[[], Any], walled: bool = True) -> Any:
     if error:
         raise ChildError(error)
     return value
+
+
+def start(action: Callable[[], Any]) -> int:
+    """The pid of a forked child that does ``action`` and ends with status 9 if it comes to an end; a signal can end it before."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            action()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            posix._exit(9)
+    return pid
+
+
+def closes(pipe: int, seconds: float = 10.0) -> bool:
+    """Whether everybody who holds the other end lets go of it by then."""
+    return bool(select.select([pipe], [], [], seconds)[0]) and os.read(pipe, 1) == b""
 
 
 def _work(action: Callable[[], Any], say: int, walled: bool) -> None:

@@ -176,10 +176,12 @@ def test_the_seed_can_come_from_a_run_or_a_file(tmp_path: Path):
     file = write_task(tmp_path / "line")
     first = ao.evolve(file, budget="20evals", optimizer=STEPS, executor="inline", out="first")
     assert first.best is not None
-    second = ao.evolve(file, budget="3evals", optimizer=STEPS, executor="inline", out="second", from_="first")
+    second = ao.evolve(file, budget="3evals", optimizer=STEPS, executor="inline", out="second", from_="first", allow_weak_sandbox=True)
     assert second.seed is not None
     assert second.seed.id == first.best.id
-    third = ao.evolve(file, budget="3evals", optimizer=STEPS, executor="inline", out="third", from_="first/best/f.py")
+    third = ao.evolve(
+        file, budget="3evals", optimizer=STEPS, executor="inline", out="third", from_="first/best/f.py", allow_weak_sandbox=True
+    )
     assert third.seed is not None
     assert third.seed.id == first.best.id
     assert ao.resume("third", budget="2evals").evaluations == 5, "a resumed run keeps its own seed"

@@ -48,7 +48,7 @@ def export(
 def _artifacts(target: Path, entry: Entry, get: Callable[[str], bytes]) -> dict[Path, bytes]:
     """Path -> bytes; a file's name says case, repeat and artifact. Raises ConfigError when there are none."""
     found: dict[Path, bytes] = {}
-    for rollout in entry.evaluation.rollouts:
+    for rollout in entry.evaluation.rollouts if entry.evaluation else ():
         for name, digest in rollout.artifacts.items():
             plain = re.sub(r"[^A-Za-z0-9_-]", "_", rollout.case)
             found[target / f"{plain}-{rollout.repeat}-{PurePosixPath(name).name}"] = get(digest)

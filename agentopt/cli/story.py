@@ -187,7 +187,8 @@ def _print_printed(log: RunLog, events: Sequence[Event], console: Console) -> No
 
 
 def _print_artifacts(log: RunLog, entry: Entry, console: Console) -> None:
-    names = [f"{rollout.case}: {', '.join(rollout.artifacts)}" for rollout in entry.evaluation.rollouts if rollout.artifacts]
+    rollouts = entry.evaluation.rollouts if entry.evaluation else ()
+    names = [f"{rollout.case}: {', '.join(rollout.artifacts)}" for rollout in rollouts if rollout.artifacts]
     if names:
         _title(console, harmless(f"artifacts: agentopt export {log.folder} --candidate {entry.id} --artifacts FOLDER"))
         console.print(Text(capped("\n".join(names), _PRINTED_LINES)), soft_wrap=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
 from typing import Any, Literal, get_args
 
 from agentopt.core.candidate import Candidate
@@ -134,6 +133,8 @@ def aggregate(rollouts: Sequence[Rollout], objectives: Sequence[Objective], how:
 
     A failed rollout counts with the objective's worst value; callers that let one failure fail the candidate never get here with one.
     """
+    from statistics import fmean, stdev  # with it come decimal and fractions, and every box pays for what is loaded
+
     by_case: dict[str, list[Mapping[str, float]]] = {}
     for rollout in rollouts:
         worst = {o.name: o.worst for o in objectives if o.worst is not None}

@@ -144,6 +144,8 @@ class Limits:
     """What it may print over its life; the first 64 KiB are kept."""
     output_mb: float = 64.0
     """Size of one returned output."""
+    artifacts_mb: float = 1.0
+    """Size of all artifacts of one rollout together: they stay in the run's log."""
     file_mb: float = 64.0
     """Size of one file it writes in its scratch folder."""
     scratch_mb: float = 256.0

@@ -34,8 +34,11 @@ HEADER = struct.Struct("<4sIQ")
 CONTROL_CAP = 1 << 20
 _MAGIC = b"aopt"
 _ROOM = 1 << 16
+_FIRST_ROOM = 1 << 12
 _TEXT_LENGTH = struct.Struct("<Q")
 _MAX_DEPTH = 100
+_MAX_NESTED = 4_000_000
+"""Lists and dicts in one value: a byte that opens one takes a hundred in memory."""
 _MAX_DIMENSIONS = 32
 _TAG = "$wire"
 _DTYPE = re.compile(r"[<>|=]?([biufc])(\d{1,2})")
@@ -99,7 +102,7 @@ class Frames:
     def __init__(self, control_cap: int = CONTROL_CAP, body_cap: int | None = None) -> None:
         self._control_cap = control_cap
         self._body_cap = body_cap
-        self._data = bytearray(_ROOM)
+        self._data = bytearray(_FIRST_ROOM)
         self._filled = 0
         self._lengths: tuple[int, int] | None = None
 
@@ -107,7 +110,7 @@ class Frames:
         """Where the next bytes go; never empty. Raises WireError, and TooLargeError for a body beyond the cap."""
         needed = self._needed()
         if needed > len(self._data):
-            data = bytearray(needed)
+            data = bytearray(max(needed, _ROOM))
             data[: self._filled] = memoryview(self._data)[: self._filled]
             self._data = data
         return memoryview(self._data)[self._filled :]
@@ -198,6 +201,7 @@ def encode(value: Any, cap: int | None = None) -> bytes:
         raise
     except (ValueError, RecursionError) as error:
         raise WireError(f"this value cannot cross: {error}") from None
+    _check_nested(text)
     writer.count(_TEXT_LENGTH.size + len(text))
     return b"".join((_TEXT_LENGTH.pack(len(text)), text, *writer.buffers))
 
@@ -272,11 +276,18 @@ def decode(data: bytes | memoryview, make_array: MakeArray, finite: bool = True)
         if start > len(view):
             raise WireError("these bytes are not a value")
         reader = _Reader(view[start:], make_array)
-        value = reader.revive(_parse_json(bytes(view[_TEXT_LENGTH.size : start]), finite), 0)
+        text = bytes(view[_TEXT_LENGTH.size : start])
+        _check_nested(text)
+        value = reader.revive(_parse_json(text, finite), 0)
         reader.finish()
         return value
     except (RecursionError, MemoryError):
         raise WireError("this value is too large or nested too deeply") from None
+
+
+def _check_nested(text: bytes) -> None:
+    if text.count(b"[") + text.count(b"{") > _MAX_NESTED:
+        raise WireError(f"this value has more than {_MAX_NESTED:,} lists and dicts; arrays hold more")
 
 
 def _parse_json(text: bytes, finite: bool) -> Any:

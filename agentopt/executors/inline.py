@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from agentopt.core.candidate import Candidate
+from agentopt.core.errors import TaskError
 from agentopt.core.evaluation import Measured, Rollout
 from agentopt.core.protocols import ExecutorContext, Session
 from agentopt.core.task import Task
@@ -34,7 +35,7 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 class Inline:
     """Runs and scores synchronously. A loop that never ends never ends here either: use a box for code one does not know.
 
-    Raises TaskError for a task that needs walls, ConsentError for code from elsewhere.
+    Raises TaskError for a task that needs walls or whose warm fails, ConsentError for code from elsewhere.
     """
 
     sandbox = "inline"
@@ -65,11 +66,19 @@ class _Shared:
         self.put = context.put
         self.judge = Judge.of(task)
         self.work = Work(task.functions.get("run"), task.functions.get("evaluate"))
+        _warm(task)
         self.cases = {case.id: case for members in context.cases.values() for case in members}
         self.inputs = Inputs(context.cases)
         self.splits = splits_of(context.cases)
         self.output_cap = caps_of(task.limits).output
         self.box_files = box_files(task)
+
+
+def _warm(task: Task) -> None:
+    try:
+        task.functions.get("warm", bool)()
+    except Exception as error:
+        raise TaskError(f"task {task.name!r}: warm failed: {type(error).__name__}: {error}") from error
 
 
 class _InlineSession:

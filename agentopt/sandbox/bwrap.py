@@ -113,27 +113,23 @@ def _own_folder(word: str) -> list[str]:
     return ["--ro-bind", str(Path(*parts)), str(Path(*parts))] if parts[:2] == ("/", "opt") else []
 
 
+def _in_the_box(word: str) -> bool:
+    return "/" in word and (not word.startswith("/") or word.startswith(f"{BOX}/"))
+
+
 def _tool(word: str) -> str | None:
-    """The machine's program that ``word`` names; None for one that lies in the box."""
-    if "/" not in word:
-        return shutil.which(word, path=_PATH)
-    return word if word.startswith("/") and not word.startswith(f"{BOX}/") else None
+    """The machine's program that ``word`` names; None for one that lies in the box, or nowhere."""
+    if _in_the_box(word):
+        return None
+    return word if "/" in word else shutil.which(word, path=_PATH)
 
 
 def check_words(task: str, key: str, words: Sequence[str]) -> None:
     """Raises TaskError if ``words`` start with a program that cannot be seen from inside a box."""
-    if not words:
+    if not words or _in_the_box(words[0]):
         return
-    word = words[0]
-    elsewhere = word if word.startswith("/") else shutil.which(word) if "/" not in word else None
-    tool = _tool(word)
-    if tool is not None and os.path.exists(tool):
-        real = os.path.realpath(tool)
-        if real.startswith(("/usr/", "/opt/", "/bin/", "/sbin/")):
-            return
-        elsewhere = real
-    elif "/" in word and not word.startswith("/"):
-        return
-    if elsewhere is None or not os.path.exists(elsewhere):
-        raise TaskError(f"task {task!r}: {key} starts {word!r}, which is not installed on this machine (looked for in {_PATH})")
-    raise TaskError(f"task {task!r}: {key} starts {elsewhere}, which boxes do not see; install it below /usr or /opt")
+    tool = _tool(words[0]) or shutil.which(words[0])
+    if tool is None or not os.path.exists(tool):
+        raise TaskError(f"task {task!r}: {key} starts {words[0]!r}, which is not installed on this machine (looked for in {_PATH})")
+    if not os.path.realpath(tool).startswith(("/usr/", "/opt/", "/bin/", "/sbin/")):
+        raise TaskError(f"task {task!r}: {key} starts {tool}, which boxes do not see; install it below /usr or /opt")

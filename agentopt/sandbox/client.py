@@ -269,6 +269,8 @@ class Box:
             raise InfrastructureError("the guard of a box does not answer") from None
         if frame is None:
             raise InfrastructureError("the guard of a box was killed")
+        if "error" in frame[0]:
+            raise InfrastructureError(frame[0]["error"])
         self._in_order = True
         self.usable = frame[0]["alive"]
         return _reports(*frame)

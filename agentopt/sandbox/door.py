@@ -114,10 +114,10 @@ class Door:
                 except Ended as end:
                     found = found or end
             if found is None and (found := self._too_much()) is not None:
-                self.end()
+                self._kill()  # at once; the rest of its end comes with the next request
 
-    def _too_much(self) -> Ended | None:
-        why = self.watch.look() if self.watch else ""
+    def _too_much(self, at_once: bool = False) -> Ended | None:
+        why = self.watch.look(at_once) if self.watch else ""
         return Ended("oversize", why) if why else None
 
     def _unasked(self) -> Ended:
@@ -154,6 +154,8 @@ class Door:
             if left <= 0:
                 raise Ended("timeout", f"no answer within limits.seconds: {self._seconds:g} s")
             if (reply := self._take_reply(nonce)) is not None:
+                if (end := self._too_much(at_once=True)) is not None:
+                    raise end
                 return reply
             if self._closed:
                 raise self._autopsy()
@@ -228,7 +230,10 @@ class Door:
         status, message = control.get("status"), control.get("message")
         if status not in _STATUSES or not isinstance(message, str):
             raise Ended("cheat", "the box sent a reply with an unknown status")
-        return Reply(status, clean_text(message), body, _artifacts(control.get("artifacts", []), len(body)))
+        artifacts = _artifacts(control.get("artifacts", []), len(body))
+        if sum(size for _, size in artifacts) > self._caps.artifacts:
+            raise Ended("oversize", f"its artifacts take more than limits.artifacts_mb: {self._caps.artifacts} bytes")
+        return Reply(status, clean_text(message), body, artifacts)
 
     # --- what it printed
 
@@ -273,12 +278,15 @@ class Door:
             return Ended("memory", "the system killed the process, most likely for want of memory")
         return Ended("crash", f"the process was ended by {signal.Signals(number).name}")
 
-    def end(self) -> None:
-        """Kill the box and everything that came of it; keep the last words."""
+    def _kill(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, signal.SIGKILL)
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill the box and everything that came of it; keep the last words."""
+        self._kill()
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
         kernel.end_children([self._spare])

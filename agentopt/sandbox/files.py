@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -20,6 +18,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def make_folder() -> Path:
     """The place of a controller's scratch folders. Our own, of controllers that were killed, are removed on this occasion."""
+    import tempfile
+
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         pid = left.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.isdir("/proc/self") and _is_ours(left):
@@ -38,16 +38,18 @@ def _is_ours(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
-def copy_files(sources: Iterable[str], folder: Path) -> None:
+def copy_files(sources: Iterable[str], folder: str | Path) -> None:
     """Files and folders, each under its own name."""
+    import shutil  # with it come compressors: every box pays for what is loaded
+
     for source in map(Path, sources):
         if source.is_dir():
-            shutil.copytree(source, folder / source.name)
+            shutil.copytree(source, Path(folder) / source.name)
         else:
-            shutil.copy2(source, folder / source.name)
+            shutil.copy2(source, Path(folder) / source.name)
 
 
-def remove_folder(folder: Path) -> None:
+def remove_folder(folder: str | Path) -> None:
     """Delete the folder, however deep a candidate made it and also what it locked itself out of. What cannot be deleted stays."""
     with suppress(OSError):
         os.rmdir(folder)

@@ -6,11 +6,9 @@ the box. It never runs candidate code and never reads an output.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from agentopt.core import wire
 from agentopt.sandbox import kernel
 from agentopt.sandbox.door import Abandoned, Door, Ended, Measure, Reply
-from agentopt.sandbox.files import copy_files, remove_folder
 from agentopt.sandbox.harness import Work, serve
+from agentopt.sandbox.scratch import Scratch
 from agentopt.sandbox.spare import Spare
 from agentopt.sandbox.walls import Caps, Walls
 
@@ -52,28 +50,25 @@ def guard(control: wire.FrameSocket, host: Host) -> None:
     """The life of a guard; ``control`` leads to the controller."""
     os.setsid()
     kernel.become_subreaper()
-    kernel.hide_memory(True)
     spare = Spare(partial(_live, host, os.getpid()), control.fileno()) if host.programs is None else None
-    while (request := control.receive()) is not None:
-        try:
-            if not _serve_candidate(control, host, spare, *request):
-                return
+    scratch = Scratch(host.folder, host.walls)
+    try:
+        while (request := control.receive()) is not None and _serve_candidate(control, host, spare, scratch, *request):
             control.send({"closed": True})
-        except ConnectionError:
-            return  # the controller is gone: nobody is left to be told
+    except ConnectionError:
+        return  # the controller is gone: nobody is left to be told
+    finally:
+        scratch.close()
 
 
-def _serve_candidate(control: wire.FrameSocket, host: Host, spare: Spare | None, options: Mapping[str, Any], spec: memoryview) -> bool:
+def _serve_candidate(
+    control: wire.FrameSocket, host: Host, spare: Spare | None, scratch: Scratch, options: Mapping[str, Any], spec: memoryview
+) -> bool:
     """From the opening of the box to its end; whether the controller ended it in good order."""
-    scratch: Path | None = None
     door: Door | Programs | None = None
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=host.folder))
         caps = Caps(*options["caps"])
-        host.walls.furnish(str(scratch), caps.scratch)
-        copy_files(options["box_files"], scratch)
-        host.walls.own(str(scratch))
-        door = _open(control, host, spare, scratch, caps)
+        door = _open(control, host, spare, scratch.open(caps.scratch, options["box_files"]), caps)
         control.send({"guard": os.getpid()})
         return _answer(control, door, spec)
     except ConnectionError:
@@ -85,65 +80,56 @@ def _serve_candidate(control: wire.FrameSocket, host: Host, spare: Spare | None,
         if door is not None:
             door.close()
         kernel.end_children([spare.pid] if spare else [])
-        if scratch is not None:
-            host.walls.clear(str(scratch))
-            remove_folder(scratch)
+        scratch.clear()
 
 
-def _open(control: wire.FrameSocket, host: Host, spare: Spare | None, scratch: Path, caps: Caps) -> Door | Programs:
+def _open(control: wire.FrameSocket, host: Host, spare: Spare | None, scratch: str, caps: Caps) -> Door | Programs:
     if spare is not None:
         return _open_box(control, host, spare, scratch, caps)
     from agentopt.sandbox.programs import Programs
 
     assert host.programs is not None
-    return Programs(scratch, caps, host.programs, _controllers(control, host))
+    return Programs(Path(scratch), caps, host.programs, _controllers(control, host))
 
 
 def _controllers(control: wire.FrameSocket, host: Host) -> list[int]:
     return [control.fileno()] if host.controller is None else [control.fileno(), host.controller]
 
 
-def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: Path, caps: Caps) -> Door:
+def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: str, caps: Caps) -> Door:
     outside, inside = socket.socketpair()
     printed, writer = os.pipe()
     with inside:
-        pid = spare.become_box({"scratch": str(scratch), "caps": caps}, inside, writer)
+        pid = spare.become_box({"scratch": scratch, "caps": tuple(caps)}, inside, writer)
     os.close(writer)
     door = Door(pid, outside, printed, caps, _controllers(control, host), spare.pid)
     if not door.opens(_READY):
         words = door.take_printed().decode(errors="replace")
         door.close()
         raise OSError(words)
-    door.watch = host.walls.watch(pid, str(scratch), caps.scratch)
+    door.watch = host.walls.watch(pid, scratch, caps.scratch)
     return door
 
 
 def _live(host: Host, guard_pid: int, orders: Mapping[str, Any], inside: socket.socket, writer: int) -> None:
     """The life of a box."""
     kernel.die_with_parent(guard_pid)
-    scratch, caps = Path(orders["scratch"]), Caps(*orders["caps"])
+    scratch, caps = orders["scratch"], Caps(*orders["caps"])
     connection = _strip(inside, writer, scratch)
-    host.walls.rise(caps, str(scratch), keep=connection.fileno())
+    host.walls.rise(caps, scratch, keep=connection.fileno())
     connection.sendall(_READY)
     serve(connection, host.load_work, scratch, caps.output)
 
 
-def _strip(inside: socket.socket, writer: int, scratch: Path) -> socket.socket:
+def _strip(inside: socket.socket, writer: int, scratch: str) -> socket.socket:
     """In the box: hold nothing of the guard's but one socket, see nothing but the scratch folder."""
     os.setpgid(0, 0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.dup2(inside.detach(), 3)
-    sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
-    faulthandler.enable(file=2)
-    os.environ.update(HOME=str(scratch), TMPDIR=str(scratch))
-    tempfile.tempdir = None
+    os.environ["HOME"] = os.environ["TMPDIR"] = scratch
     os.chdir(scratch)
-    sys.path.insert(0, str(scratch))
-    sys.argv = [""]
+    sys.path.insert(0, scratch)
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)
 
 

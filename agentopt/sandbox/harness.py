@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import cache
 from pathlib import Path
 from socket import socket
 from types import TracebackType
@@ -24,7 +25,20 @@ from agentopt.core.evaluation import Failure, FailureKind
 from agentopt.core.text import clean_text
 from agentopt.sandbox.program import BuildError, Piece, Program, Stage, pieces_from_json
 
-__all__ = ["ARTIFACTS", "EXIT_MEMORY", "Context", "Harness", "Outcome", "Work", "failure_of", "is_artifact_name", "numpy_array", "serve"]
+__all__ = [
+    "ARTIFACTS",
+    "EXIT_MEMORY",
+    "Context",
+    "Harness",
+    "Outcome",
+    "Work",
+    "failure_of",
+    "is_artifact_name",
+    "numpy_array",
+    "seed_everything",
+    "serve",
+    "takes_context",
+]
 
 EXIT_MEMORY = 86
 """Exit status of a box in which there was not even memory left to say so."""
@@ -126,7 +140,7 @@ class Harness:
             value: Any = {piece.name: piece.value for piece in self._pieces}
         else:
             argument = wire.decode(data, numpy_array, finite=False)
-            _seed(rng_seed)
+            seed_everything(rng_seed)
             self._context.take_artifacts()
             value = self._call(self._program, argument)
         artifacts = self._context.take_artifacts()
@@ -163,12 +177,14 @@ def _caller(work: Work, context: Context) -> Callable[[Any, Any], Any]:
     run = work.run
     if run is None:
         return lambda program, argument: None
-    if _takes_context(run):
+    if takes_context(run):
         return lambda program, argument: run(program, argument, context)
     return run
 
 
-def _takes_context(run: Callable[..., Any]) -> bool:
+@cache
+def takes_context(run: Callable[..., Any]) -> bool:
+    """Whether it has a third argument. Remembered: looking takes longer than a short call."""
     try:
         parameters = inspect.signature(run).parameters.values()
     except (TypeError, ValueError):
@@ -184,13 +200,18 @@ def _self_reported(result: Any) -> Any:
     return result
 
 
-def _seed(rng_seed: int) -> None:
+def seed_everything(rng_seed: int) -> None:
     """The same random numbers for every candidate on the same case and repeat."""
     random.seed(rng_seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(rng_seed % 2**32)
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(rng_seed)
+        _seed_torch(sys.modules["torch"], rng_seed)
+
+
+def _seed_torch(torch: Any, rng_seed: int) -> None:
+    """Where torch has no other device, seeding them all would only cost time: it notes down where it was called from."""
+    (torch.manual_seed if torch.backends.cuda.is_built() else torch.default_generator.manual_seed)(rng_seed)
 
 
 def numpy_array(dtype: str, shape: tuple[int, ...], data: memoryview) -> Any:
@@ -224,7 +245,7 @@ def _shorten(frame: traceback.FrameSummary, files: Iterable[str]) -> traceback.F
     return None
 
 
-def serve(connection: socket, load_work: Callable[[], Work], scratch: Path, output_cap: int) -> None:
+def serve(connection: socket, load_work: Callable[[], Work], scratch: str, output_cap: int) -> None:
     """The life of a box: answer the guard's requests until it hangs up. The first brings the candidate, the others an input each."""
     line = wire.FrameSocket(connection)
     harness: Harness | None = None
@@ -249,13 +270,13 @@ def serve(connection: socket, load_work: Callable[[], Work], scratch: Path, outp
             os._exit(EXIT_MEMORY)
 
 
-def _open(load_work: Callable[[], Work], spec: memoryview, scratch: Path, output_cap: int) -> tuple[Harness | None, Outcome]:
+def _open(load_work: Callable[[], Work], spec: memoryview, scratch: str, output_cap: int) -> tuple[Harness | None, Outcome]:
     try:
         work = load_work()
     except ImportError as error:
         fix = "name the file in box_files or the module in imports"
         return None, Outcome("build", f"the task's function cannot be loaded in the box: {error}; {fix}")
     pieces = pieces_from_json(wire.decode(spec, numpy_array, finite=False))
-    harness = Harness(work, pieces, lambda: scratch, output_cap, private=True)
+    harness = Harness(work, pieces, lambda: Path(scratch), output_cap, private=True)
     harness.enter()
     return harness, harness.load()

@@ -33,7 +33,8 @@ def abi() -> int:
 class Rules:
     """Folders and files opened once, to be applied in each box that is forked from here: ``apply`` costs no look-ups then.
 
-    ``writable`` files may be written as well. Raises OSError where the kernel has no landlock. Paths that do not exist are passed over.
+    ``writable`` files may be written as well. Raises OSError where the kernel has no landlock. Paths that do not exist or cannot be
+    reached are passed over.
     """
 
     def __init__(self, readable: Iterable[str], writable: Iterable[str] = ()) -> None:
@@ -46,7 +47,7 @@ class Rules:
             for path in paths:
                 try:
                     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                except OSError:
+                except (FileNotFoundError, NotADirectoryError, PermissionError):
                     continue
                 self._opened.append((descriptor, self._right(descriptor, right)))
 
@@ -54,8 +55,8 @@ class Rules:
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         return wanted & self._handled & (-1 if folder else _OF_FILES)
 
-    def apply(self, writable: Iterable[str]) -> None:
-        """To this process, for good: read what ``Rules`` was made with, work in the ``writable`` folders, nothing else."""
+    def apply(self, writable: Iterable[str], readable: Iterable[str] = ()) -> None:
+        """To this process, for good: read what ``Rules`` was made with and what is ``readable``, work in what is ``writable``, no more."""
         network = 3 if self.abi >= 4 else 0  # binding and connecting
         scope = 3 if self.abi >= 6 else 0  # abstract sockets and signals to others
         attributes = struct.pack("=QQQ", self._handled, network, scope)[: 8 if self.abi < 4 else 16 if self.abi < 6 else 24]
@@ -63,10 +64,11 @@ class Rules:
         try:
             for descriptor, right in self._opened:
                 _add(rules, descriptor, right)
-            for path in writable:
-                descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                _add(rules, descriptor, self._right(descriptor, _WORK))
-                os.close(descriptor)
+            for paths, right in ((writable, _WORK), (readable, _LOOK)):
+                for path in paths:
+                    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                    _add(rules, descriptor, self._right(descriptor, right))
+                    os.close(descriptor)
             no_new_privileges()
             _check(libc().syscall(_RESTRICT, rules, 0))
         finally:

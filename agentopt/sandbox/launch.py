@@ -202,7 +202,7 @@ class Launch:
         words = self.said.decode(errors="replace").strip().removeprefix("bwrap: ")
         if words.startswith("execvp "):
             return Ended("build", f"the program cannot be started: {words.removeprefix('execvp ')}")
-        return Ended("infrastructure", f"bubblewrap could not set up the box: {words or 'it was killed'}")
+        return Ended("infrastructure", f"bubblewrap could not set up the box: {words or 'it gave no reason'}")
 
     # --- while it runs
 
@@ -266,6 +266,10 @@ class Launch:
 
     def _kill(self) -> None:
         """bubblewrap first, or it would reap the box's first process. With that one the kernel ends and reaps all others."""
+        if not self._pid:  # it has not said yet who that is; whoever it is runs nothing but bubblewrap
+            for child in tree.family(self._process.pid)[1:]:
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
         for process in (self._monitor, *([self._inside] if self._pid else [])):
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
@@ -279,8 +283,8 @@ class Launch:
                 self._look_at_family()
         self._kill()
         self.status = self._process.wait()
+        cpu, peak = self._reap() if self._pid else (0.0, 0)
         if self._let_go:
-            cpu, peak = self._reap()
             cpu = max(cpu, self._most_cpu) - self._cpu_before
             self.measure = Measure(ended - self._let_go, max(0.0, cpu), max(peak, self._most_resident))
 

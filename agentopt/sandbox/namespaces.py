@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import struct
 from pathlib import Path
 
 from agentopt.sandbox.kernel import die_with_any_parent, libc
@@ -50,6 +51,10 @@ def _settle(told: int) -> None:
         os._exit(1)
     os.close(told)
     _check(libc().mount(b"proc", b"/proc", b"proc", _NOSUID | _NODEV | _NOEXEC, None), "mount /proc")
+    # what nobody in here gets back by executing something: inherited, so that it is done once
+    for capability in range(_MORE_THAN_ALL_CAPABILITIES):
+        libc().prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    libc().prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
 def mount_folder(folder: str, size: int) -> None:
@@ -64,12 +69,8 @@ def unmount_folder(folder: str) -> None:
 
 
 def drop_capabilities() -> None:
-    """All of them, for good: root, or the owner of a namespace, becomes an ordinary user."""
-    libc().prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    for capability in range(_MORE_THAN_ALL_CAPABILITIES):
-        libc().prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    _check(libc().capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    """All of them, for good, after ``move_in``: the owner of the namespaces becomes an ordinary user."""
+    _check(libc().capset(struct.pack("=II", _CAPABILITY_VERSION, 0), bytes(24)), "capset")
 
 
 def _check(result: int, what: str) -> None:

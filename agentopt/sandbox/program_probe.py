@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
 
+from agentopt.core.boot import boot_command
+from agentopt.sandbox import kernel
 from agentopt.sandbox.bwrap import View, find_bwrap
 from agentopt.sandbox.door import Ended
 from agentopt.sandbox.files import make_folder, remove_folder
 from agentopt.sandbox.launch import Bounds, Launch
 from agentopt.sandbox.programs import spare_uid
 
-__all__ = ["probe_programs"]
+__all__ = ["main", "probe_programs"]
 
 _SECONDS = 20.0
 _BOUNDS = Bounds(_SECONDS, memory=1 << 30, file=1 << 20, output=1 << 20, processes=2)
 _INSTALL = "install it: apt-get install bubblewrap (dnf, pacman and apk have it under the same name)"
+_RESTRICTED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 # only what every shell has built in, and nothing that forks; each line that comes out names a wall that does not stand
 _TRY = """
 fault() { echo "$1"; }
-count=0
-while read -r line; do count=$((count + 1)); done < /proc/net/dev
-[ $count -le 3 ] || fault "a network can be seen"
+network="cannot be looked at"
+while read -r device bytes rest; do
+  case "$device" in *:) [ "$bytes" = 0 ] && network="" || fault "a network that was used can be seen" ;; esac
+done < /proc/net/dev
+[ -z "$network" ] || fault "the network $network"
 [ $$ -le 3 ] || fault "other processes can be seen"
 [ ! -e /proc/1/mem ] || fault "the first process of the box can be reached"
 [ ! -e "$1" ] || fault "files outside the box can be seen"
@@ -43,9 +50,32 @@ echo done
 """
 
 
-@cache
 def probe_programs() -> str:
-    """Empty, or one sentence: why no program can be run at level L3 here, and what would help. Takes some 20 ms, once per process."""
+    """Empty, or one sentence: why no program can be run at level L3 here, and what would help.
+
+    Takes some 80 ms, once per process and folder for temporary files.
+    """
+    return _probe(tempfile.gettempdir())
+
+
+@cache
+def _probe(temporary: str) -> str:
+    """In a process of its own, for it has to adopt what bubblewrap leaves behind, and this one has other children."""
+    try:
+        command = boot_command("agentopt.sandbox.program_probe", temporary)
+        done = subprocess.run(command, capture_output=True, timeout=2 * _SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"level L3 cannot be had: the probe failed: {error}"
+    return done.stdout.decode(errors="replace").strip()
+
+
+def main(temporary: str) -> None:
+    tempfile.tempdir = temporary
+    kernel.become_subreaper()
+    sys.stdout.write(_look())
+
+
+def _look() -> str:
     if sys.platform != "linux":
         return "level L3 needs Linux"
     bwrap = find_bwrap()
@@ -71,13 +101,16 @@ def _try(bwrap: str, folder: Path) -> str:
     view, words = View(str(inside), 1 << 20), ["/bin/sh", "-c", _TRY, "sh", str(folder / "seen")]
     try:
         found = Launch(bwrap, view, _BOUNDS, uid).run(words, b"", 0, time.monotonic() + _SECONDS).decode(errors="replace").splitlines()
-        if found != ["done"]:
-            return f"a wall does not stand: {', '.join(found[:3]) or 'the shell did not answer'}"
-        Launch(bwrap, view, _BOUNDS._replace(processes=1), uid).run(["/bin/sh", "-c", ":"], b"", 0, time.monotonic() + _SECONDS)
     except Ended as end:
-        return "" if "temporarily unavailable" in end.message else end.message
+        return end.message
     except OSError as error:
         return f"bubblewrap cannot be started: {error}"
+    if found != ["done"]:
+        return f"a wall does not stand: {', '.join(found[:3]) or 'the shell did not answer'}"
+    try:
+        Launch(bwrap, view, _BOUNDS._replace(processes=1), uid).run(["/bin/sh", "-c", ":"], b"", 0, time.monotonic() + _SECONDS)
+    except Ended:
+        return ""  # there was no second process to become the program
     return "a wall does not stand: the number of processes is not bounded"
 
 
@@ -89,11 +122,10 @@ def _closed(folder: Path) -> Path | None:
 def _advised(why: str) -> str:
     if not why:
         return ""
-    restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
     fix = ""
     if "disable-userns" in why:
         fix = "; it needs bubblewrap 0.8 or newer"
-    elif restricted.exists() and restricted.read_text().strip() == "1":
+    elif _RESTRICTED.exists() and _RESTRICTED.read_text().strip() == "1":
         fix = "; AppArmor keeps ordinary programs from making user namespaces: give /usr/bin/bwrap a profile with 'userns,' or set "
         fix += "kernel.apparmor_restrict_unprivileged_userns=0"
     elif "amespace" in why or "uid map" in why:

@@ -102,16 +102,17 @@ class Programs:
         return self._measure
 
     def exchange(self, control: Mapping[str, Any], body: bytes | memoryview) -> Reply:
-        """Without ``rng_seed``: place and build the candidate in ``body``. With it: run it on the input in ``body``. Raises Abandoned."""
+        """Without ``rng_seed``: place and build the candidate in ``body``. With it: run it on the input in ``body``.
+
+        Raises Ended when there is nothing to run, and Abandoned.
+        """
         value = wire.decode(body, numpy_array, finite=False)
         try:
             if "rng_seed" not in control:
                 return self._make(pieces_from_json(value))
             return self._run(control["rng_seed"], value["stdin"], value["args"])
-        except Ended as end:
-            return Reply(end.kind, clean_text(end.message), b"")
         except OSError as error:
-            return Reply("infrastructure", f"the program's box could not be set up: {error}", b"")
+            raise Ended("infrastructure", f"the program's box could not be set up: {error}") from None
         finally:
             kernel.end_children()
 
@@ -139,8 +140,11 @@ class Programs:
         bounds = Bounds(self._seconds, caps.memory, caps.file, caps.output, _COMPILERS_PROCESSES)
         launch = self._launch(View(str(self._scratch), caps.scratch, writable=True), bounds)
         launch.look = self._look_at_scratch
-        said = launch.run(self._build, b"", 0, self._deadline)
-        self._look_at_scratch()
+        try:
+            said = launch.run(self._build, b"", 0, self._deadline)
+            self._look_at_scratch()
+        except Ended as end:
+            raise Ended(end.kind, clean_text(f"the build: {end.message}")) from None
         if launch.status != 0:
             words = clean_text((launch.said or said).decode(errors="replace").strip())
             return Reply("build", f"{self._build[0]}: {_how_it_ended(launch.status)}\n{words}".strip(), b"")
@@ -168,7 +172,7 @@ class Programs:
     def _look_at_scratch(self) -> None:
         most = _for_a_compiler(self._caps).scratch
         if disk_use(str(self._scratch), most) > most:
-            raise Ended("oversize", f"the build's files take more than limits.scratch_mb: {most} bytes")
+            raise Ended("oversize", f"its files take more than limits.scratch_mb: {most} bytes")
 
     # --- running
 
@@ -178,6 +182,8 @@ class Programs:
         launch = self._launch(View(str(self._scratch), caps.scratch, built=bool(self._build)), bounds)
         try:
             output = launch.run([*self._command, *args], stdin, rng_seed, self._deadline)
+        except Ended as end:
+            return Reply(end.kind, clean_text(end.message), b"")
         finally:
             self._measure = launch.measure
         if launch.status != 0:

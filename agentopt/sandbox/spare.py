@@ -7,14 +7,14 @@ spare becomes a box, it forks the spare after it.
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import socket
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentopt.sandbox.kernel import hide_memory
+from agentopt.sandbox.kernel import hide_memory, plain_fork
 
 __all__ = ["Spare"]
 
@@ -32,7 +32,7 @@ class Spare:
     def __init__(self, live: Live, unneeded: int) -> None:
         """``unneeded`` is a descriptor that boxes have no use for."""
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = os.fork()
+        self.pid = plain_fork()
         if self.pid == 0:
             try:
                 self._line.close()
@@ -43,16 +43,14 @@ class Spare:
                 os._exit(70)
         theirs.close()
 
-    def become_box(self, orders: Mapping[str, Any], inside: socket.socket, writer: int) -> int:
+    def become_box(self, orders: dict[str, Any], inside: socket.socket, writer: int) -> int:
         """The pid of the box; this object stands for the next spare then. The last box has to be dead. Raises OSError."""
-        box, line = self.pid, self._line
-        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, line:
-            try:
-                socket.send_fds(line, [json.dumps(orders).encode()], [inside.fileno(), writer, theirs.fileno()])
-                answer = line.recv(_MESSAGE)
-            except ConnectionError:
-                answer = b""
+        box = self.pid
+        try:
+            socket.send_fds(self._line, [marshal.dumps(orders)], [inside.fileno(), writer])
+            answer = self._line.recv(_MESSAGE)
+        except ConnectionError:
+            answer = b""
         if not answer:
             raise OSError("the process that was to become the box is gone")
         self.pid = int(answer)
@@ -62,20 +60,16 @@ class Spare:
 def _wait(line: socket.socket, live: Live) -> None:
     """In the spare; only the process that became a box leaves it, when its life is over."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE, 3)
+        message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE, 2)
         if not message:
             os._exit(0)  # the guard is gone
-        inside, writer, heirs = descriptors
-        pid = os.fork()
-        if pid == 0:
-            line.close()
-            os.close(inside)
-            os.close(writer)
-            line = socket.socket(fileno=heirs)
+        if plain_fork() == 0:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            line.send(b"%d" % os.getpid())  # the line is this process's from now on
             continue
-        os.close(heirs)
-        hide_memory(False)  # the guard is to measure it
-        line.sendall(str(pid).encode())
         line.close()
-        live(json.loads(message), socket.socket(fileno=inside), writer)
+        hide_memory(False)  # the guard is to measure it
+        inside, writer = descriptors
+        live(marshal.loads(message), socket.socket(fileno=inside), writer)
         os._exit(0)

@@ -7,14 +7,13 @@ import os
 import platform
 import resource
 import socket
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from agentopt.core.boot import THREADS_ONE
 from agentopt.core.task import Limits
-from agentopt.sandbox import kernel, seccomp
+from agentopt.sandbox import kernel, seccomp, semaphores
 from agentopt.sandbox.landlock import Rules
 from agentopt.sandbox.namespaces import drop_capabilities, mount_folder, move_in, unmount_folder
 from agentopt.sandbox.watch import Watch
@@ -24,6 +23,8 @@ __all__ = ["Caps", "CpuClock", "Level", "WallError", "Walls", "caps_of", "enviro
 Level = Literal["worker", "L0", "L1", "L2", "L3"]
 _MB = 1 << 20
 _OPEN_FILES = 256
+# what libraries read of their own process: how large it is, and what they are made of
+_ABOUT_ITSELF = ("/proc/self/maps", "/proc/self/stat", "/proc/self/statm", "/proc/self/status")
 _CORES = os.cpu_count() or 1
 
 
@@ -39,21 +40,26 @@ class Caps(NamedTuple):
     output: int
     printed: int
     scratch: int
+    artifacts: int
 
 
 def caps_of(limits: Limits) -> Caps:
-    sizes = (limits.memory_mb, limits.file_mb, limits.output_mb, limits.printed_mb, limits.scratch_mb)
+    sizes = (limits.memory_mb, limits.file_mb, limits.output_mb, limits.printed_mb, limits.scratch_mb, limits.artifacts_mb)
     return Caps(*(int(size * _MB) for size in sizes))
 
 
 def environment(level: Level) -> dict[str, str]:
     """A worker keeps the user's environment; a box gets none of it, so no key of the user's is there to be read."""
+    import tempfile
+
     # one hash seed: a set of texts has the same order in every box. One arena: each would reserve 64 MB of address space.
     steady = {**THREADS_ONE, "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
     if level in ("worker", "L0"):
         return {**os.environ, **steady}
     home = tempfile.gettempdir()
     who = {"USER": "agentopt", "LOGNAME": "agentopt", "HOME": home, "TMPDIR": home}
+    if level == "L2":
+        who["JOBLIB_MULTIPROCESSING"] = "0"  # else it tries, and fails
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **who, **steady}
 
 
@@ -68,6 +74,7 @@ class Walls:
         self._uid: int | None = orders["uid"]
         self._namespaces: bool = orders["namespaces"]
         self._rules: Rules | None = None
+        self._filter = b""
         self._readable: Sequence[str] = orders["readable"]
 
     def move(self) -> None:
@@ -76,9 +83,18 @@ class Walls:
             move_in()
 
     def prepare(self) -> None:
-        """Open what boxes may read."""
+        """What is the same for every box: what it may read, and the filter of its calls."""
         if self.level == "L2":
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a large environment has more packages than is usual to open
             self._rules = Rules(self._readable, [os.devnull])
+            semaphores.install()
+            self._filter = seccomp.python_filter(platform.machine(), seccomp.ANYBODY)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether scratch folders are file systems of their own."""
+        return self._namespaces
 
     def furnish(self, scratch: str, size: int) -> None:
         """In the guard: bound what the folder can hold, if the machine does that for us."""
@@ -106,22 +122,26 @@ class Walls:
 
         Descriptors above ``keep`` are closed. Raises WallError if a wall is not felt when it should be.
         """
-        if self.level in ("L1", "L2"):
+        limited = self.level in ("L1", "L2")
+        if limited:
             _set_limits(caps)
-        if self._rules is None:
-            os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
-            return
-        self._become_nobody()
-        self._rules.apply([scratch])
+        if self._rules is not None:
+            self._become_nobody()
+            self._rules.apply([scratch], _ABOUT_ITSELF)
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
-        seccomp.install(seccomp.python_filter(platform.machine(), os.getpid()))
-        feel()
+        if limited:
+            _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)  # not before: what is to be closed may lie above it
+        if self._rules is not None:
+            seccomp.install(seccomp.for_process(self._filter, os.getpid()))
+            feel()
 
     def _become_nobody(self) -> None:
         if self._uid is not None:
+            guard = os.getppid()
             os.setgroups([])
             os.setresgid(self._uid, self._uid, self._uid)
             os.setresuid(self._uid, self._uid, self._uid)
+            kernel.die_with_parent(guard)  # once more: to become another user calls it off
         elif self._namespaces:
             drop_capabilities()
 
@@ -145,7 +165,6 @@ def _set_limits(caps: Caps) -> None:
     # address space: the one limit that bounds arrays, shared maps and thread stacks alike
     _limit(resource.RLIMIT_AS, _address_space() + caps.memory)
     _limit(resource.RLIMIT_FSIZE, caps.file)
-    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
 
 
@@ -158,14 +177,19 @@ def _limit(what: int, value: int) -> None:
 
 def _address_space() -> int:
     try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
+        descriptor = os.open("/proc/self/statm", os.O_RDONLY)
     except OSError:
         return 1 << 30
+    pages = int(os.read(descriptor, 256).split()[0])
+    os.close(descriptor)
+    return pages * resource.getpagesize()
 
 
 class CpuClock:
-    """A second clock for ``pid``, kept by the kernel even if the guard is stopped. Where it is not Linux there is none."""
+    """A second clock for ``pid``, kept by the kernel even if the guard is stopped.
+
+    Where it is not Linux there is none, nor for a box that became another user than a root without CAP_SYS_RESOURCE, as in containers.
+    """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -176,5 +200,6 @@ class CpuClock:
         soft = math.ceil(kernel.cpu_seconds(self._pid) + seconds * _CORES) + 1
         if soft != self._soft and kernel.LINUX:
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-            resource.prlimit(self._pid, resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+            with suppress(PermissionError):
+                resource.prlimit(self._pid, resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
             self._soft = soft

@@ -12,7 +12,7 @@ __all__ = ["Watch", "disk_use"]
 
 _SECONDS = 0.25
 _THREADS = 512
-_BLOCK = 4096
+_PER_ENTRY = 16 << 10
 _DEEPEST = 64
 
 
@@ -25,10 +25,10 @@ class Watch:
         self._size = size
         self._next = 0.0
 
-    def look(self) -> str:
-        """What the box has too much of; empty if nothing, or if the last look was a moment ago."""
+    def look(self, at_once: bool = False) -> str:
+        """What the box has too much of; empty if nothing, or if the last look was a moment ago and this is not to be ``at_once``."""
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next and not (at_once and self._folder):
             return ""
         self._next = now + _SECONDS
         if _threads(self._pid) > _THREADS:
@@ -46,7 +46,7 @@ def _threads(pid: int) -> int:
 
 
 def disk_use(folder: str, enough: int) -> int:
-    """Bytes in a folder that may be changing; each entry takes a block at least. Counting ends above ``enough``.
+    """Bytes in a folder that may be changing; each entry counts for 16 KiB at least. Counting ends above ``enough``.
 
     What cannot be looked into, or lies too deep, is taken for too much.
     """
@@ -73,7 +73,7 @@ def _sizes(path: str) -> Iterator[tuple[str, int]]:
     with os.scandir(path) as found:
         for entry in found:
             with suppress(FileNotFoundError):
-                taken = max(_BLOCK, entry.stat(follow_symlinks=False).st_blocks * 512)
+                taken = max(_PER_ENTRY, entry.stat(follow_symlinks=False).st_blocks * 512)
                 yield (entry.path if entry.is_dir(follow_symlinks=False) else ""), taken
 
 

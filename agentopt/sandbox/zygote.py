@@ -5,6 +5,7 @@ Started by ``client`` with its orders on stdin; each byte on its socket brings t
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -20,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from agentopt.core import wire
-from agentopt.sandbox import kernel
+from agentopt.sandbox import kernel, large_pages
 from agentopt.sandbox.files import remove_folder
 from agentopt.sandbox.guard import Host, guard
-from agentopt.sandbox.harness import Work
+from agentopt.sandbox.harness import Work, seed_everything, takes_context
 from agentopt.sandbox.walls import Walls
 
 __all__ = ["main"]
@@ -40,10 +41,10 @@ class _Unusable(Exception):
 def main(descriptor: str) -> None:
     connection = socket.socket(fileno=int(descriptor))
     controller = kernel.watch_process(os.getppid())
-    with sys.stdin.buffer as file:
-        orders, pickled = _split(file.read())
+    orders, pickled = _split(sys.stdin.buffer.read())
     walls = Walls(orders["walls"])
     walls.move()
+    kernel.hide_memory(True)  # guards inherit it
     kernel.become_subreaper()
     try:
         host = Host(_prepare(orders, pickled), controller, walls, Path(orders["folder"]), orders["walls"].get("programs"))
@@ -70,9 +71,27 @@ def _prepare(orders: Mapping[str, Any], pickled: bytes) -> Callable[[], Work]:
         if name in sys.modules:
             importlib.import_module(more)
     _check_forkable(orders["imports"])
+    _open_streams()
+    seed_everything(0)  # what a candidate draws while it is loaded is the same in every box
     gc.collect()
     gc.freeze()
+    large_pages.collapse()
     return load_work
+
+
+def _open_streams() -> None:
+    """The streams of the boxes to be: here they lead to the log, in a box to its guard."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what is left in them would come out of every box
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    faulthandler.enable(file=2)
+    sys.argv = [""]
+    tempfile: Any = sys.modules.get("tempfile")
+    if tempfile is not None:
+        tempfile.tempdir = None  # a box has one of its own
 
 
 def _check_forkable(imports: Sequence[str]) -> None:
@@ -95,22 +114,31 @@ def _loader(pickled: bytes) -> Callable[[], Work]:
     """Unpickle the task's functions here, once for all. What is missing may be a file that only a box has: try again there."""
 
     def load() -> Work:
-        return Work(*pickle.loads(pickled))
+        work = Work(*pickle.loads(pickled))
+        if work.warm is not None:
+            _warm(work.warm)
+        return work
 
     try:
         work = load()
+    except _WarmError as error:
+        raise _Unusable(str(error)) from None
     except ImportError:
         return load
-    if work.warm is not None:
-        _warm(work.warm)
+    if work.run is not None:
+        takes_context(work.run)
     return lambda: work
+
+
+class _WarmError(ImportError):
+    """To the box, warm is a part of loading."""
 
 
 def _warm(warm: Callable[[], Any]) -> None:
     try:
         warm()
     except Exception as error:
-        raise _Unusable(f"warm failed: {type(error).__name__}: {error}") from None
+        raise _WarmError(f"warm failed: {type(error).__name__}: {error}") from None
 
 
 class _Nursery:
@@ -142,8 +170,10 @@ class _Nursery:
     def _end(self) -> None:
         """The guards have noticed too and tidy up; those that take too long are ended here."""
         deadline = time.monotonic() + _PATIENCE
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
         while self._guards and (left := deadline - time.monotonic()) > 0:
-            select.select([self._woken], [], [], left)
+            poll.poll(left * 1000)
             self._reap()
         kernel.end_children()
         for scratch in self._host.folder.iterdir():
@@ -154,7 +184,7 @@ class _Nursery:
         message, descriptors, _, _ = socket.recv_fds(self._connection, 1, 1)
         if not message:
             return False
-        pid = os.fork()
+        pid = kernel.plain_fork()
         if pid == 0:
             self._become_guard(descriptors[0])
         os.close(descriptors[0])

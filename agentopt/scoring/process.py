@@ -23,6 +23,7 @@ __all__ = ["answer", "main"]
 
 
 def main(descriptor: str, controller: str) -> None:
+    _hide_memory()
     _die_with(int(controller))
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)  # what score prints is seen when it is printed
     with sys.stdin.buffer as file:
@@ -39,6 +40,12 @@ def main(descriptor: str, controller: str) -> None:
             return
         connection.send({"ready": True})
         answer(connection, judge, cases)
+
+
+def _hide_memory() -> None:
+    """Answers and the judge lie in it: where no other wall stands, boxes are processes of the same user."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
 
 
 def _die_with(controller: int) -> None:

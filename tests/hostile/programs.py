@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +67,8 @@ PYTHON = {
         "memory: the memory limit was reached",
     ),
     "shared memory is counted once": (
-        P
-        + "x = os.urandom(1 << 20) * 100\nfor _ in range(8):\n if os.fork() == 0: sum(x[::4096]); time.sleep(60)\ntime.sleep(0.5)\nprint('fine')",
+        P + "x = os.urandom(1 << 20) * 100\nfor _ in range(8):\n if os.fork() == 0: sum(x[::4096]); time.sleep(60)\n"
+        "time.sleep(0.5)\nprint('fine')",
         "fine",
     ),
     "memfd flood": (P + "refused(lambda: os.memfd_create('x'))", "refused"),
@@ -81,14 +80,14 @@ PYTHON = {
         "refused",
     ),
     "Unix sockets, by path and abstract": (
-        P
-        + "def to(name):\n s = socket.socket(socket.AF_UNIX)\n s.connect(name)\n return s\nrefused(lambda: to('{socket}'), lambda: to('\\0{abstract}'))",
+        P + "def to(name):\n s = socket.socket(socket.AF_UNIX)\n s.connect(name)\n return s\n"
+        "refused(lambda: to('{socket}'), lambda: to('\\0{abstract}'))",
         "refused",
     ),
     "files of the user and of the task": (
         P + "refused(*(lambda path=path: open(path).read(50) for path in ('{secret}', '/etc/passwd', '/etc/shadow', '/etc/hostname',\n"
-        " '/proc/{pid}/environ', '/proc/1/environ', '/run/systemd/notify')), lambda: os.listdir('{home}'), lambda: os.listdir('{folder}'),\n"
-        " lambda: os.listdir('/root'), lambda: os.listdir('/home'), lambda: os.listdir('/sys'))",
+        " '/proc/{pid}/environ', '/proc/1/environ', '/run/systemd/notify')),\n"
+        " *(lambda path=path: os.listdir(path) for path in ('{home}', '{folder}', '/root', '/home', '/sys')))",
         "refused",
     ),
     "the environment": (
@@ -100,10 +99,10 @@ PYTHON = {
         "[] []",
     ),
     "killing, tracing and reading others": (
-        P + "kill = lambda pid: os.kill(pid, 9)\n"
-        "refused(lambda: kill({pid}), lambda: call(101 if os.uname().machine == 'x86_64' else 117, 16, 1, 0, 0),\n"
-        " lambda: open('/proc/1/mem', 'r+b'), lambda: call(310 if os.uname().machine == 'x86_64' else 270, 1, 0, 0, 0, 0, 0),\n"
-        " lambda: call(438, 3, 4, 0), lambda: resource.prlimit({pid}, resource.RLIMIT_CPU, (1, 1)), lambda: os.sched_setaffinity({pid}, [0]))",
+        P + "ptrace, readv = (101, 310) if os.uname().machine == 'x86_64' else (117, 270)\n"
+        "refused(lambda: os.kill({pid}, 9), lambda: call(ptrace, 16, 1, 0, 0), lambda: open('/proc/1/mem', 'r+b'),\n"
+        " lambda: call(readv, 1, 0, 0, 0, 0, 0), lambda: call(438, 3, 4, 0), lambda: os.sched_setaffinity({pid}, [0]),\n"
+        " lambda: resource.prlimit({pid}, resource.RLIMIT_CPU, (1, 1)))",
         "refused",
     ),
     "kill everybody": (
@@ -112,10 +111,10 @@ PYTHON = {
     ),
     "killing the first process of the box": (P + "os.kill(1, 9); time.sleep(0.1); print(os.getppid())", "1"),
     "writing outside": (
-        P
-        + "refused(*(lambda path=path: open(path + '/x', 'w') for path in ('', '/usr', '/usr/lib', '/box', '/etc', '/dev', '/proc/1', '/bin',\n"
-        " '{folder}', '/proc/sys/kernel')), lambda: open('/proc/sys/kernel/core_pattern', 'w').write('x'), lambda: os.chmod('solve.py', 0o777),\n"
-        " lambda: os.rename('solve.py', 'x'), lambda: os.unlink('solve.py'))",
+        P + "places = ('', '/usr', '/usr/lib', '/box', '/etc', '/dev', '/proc/1', '/bin', '/proc/sys/kernel', '{folder}')\n"
+        "refused(*(lambda place=place: open(place + '/x', 'w') for place in places), lambda: os.chmod('solve.py', 0o777),\n"
+        " lambda: open('/proc/sys/kernel/core_pattern', 'w').write('x'), lambda: os.rename('solve.py', 'x'),\n"
+        " lambda: os.unlink('solve.py'))",
         "refused",
     ),
     "changing the question": (
@@ -123,8 +122,8 @@ PYTHON = {
         "refused",
     ),
     "filling /tmp and /dev/shm": (
-        P
-        + "n = 0\nfor place in ('/tmp', '/dev/shm'):\n try:\n  for k in range(1000):\n   open(f'{{place}}/{{k}}', 'wb').write(bytes(1 << 19)); n += 1\n"
+        P + "n = 0\nfor place in ('/tmp', '/dev/shm'):\n try:\n"
+        "  for k in range(1000): open(f'{{place}}/{{k}}', 'wb').write(bytes(1 << 19)); n += 1\n"
         " except OSError: pass\nprint(n < 9)",
         "True",
     ),
@@ -157,9 +156,8 @@ PYTHON = {
         "refused",
     ),
     "calls that reach into the kernel": (
-        P
-        + "refused(*(lambda n=n: call(n, 0, 0, 0, 0, 0) for n in (425, 426, *((321, 250, 298, 323, 165, 169, 246) if os.uname().machine == 'x86_64'\n"
-        " else (280, 219, 241, 282, 40, 142, 104)))))",
+        P + "calls = (321, 250, 298, 323, 165, 169, 246) if os.uname().machine == 'x86_64' else (280, 219, 241, 282, 40, 142, 104)\n"
+        "refused(*(lambda n=n: call(n, 0, 0, 0, 0, 0) for n in (425, 426, *calls)))",
         "refused",
     ),
     "a program of another user's rights": (
@@ -195,7 +193,8 @@ CPP = {
         "memory: the memory limit was reached: ended by SIGABRT",
     ),
     "memory in small pieces": (
-        "#include <cstdlib>\n#include <cstring>\nint main() {{ for (;;) {{ void* p = malloc(1 << 16); if (p) memset(p, 1, 1 << 16); else abort(); }} }}\n",
+        "#include <cstdlib>\n#include <cstring>\nint main() {{ for (;;) {{ void* p = malloc(1 << 16);"
+        " if (p) memset(p, 1, 1 << 16); else abort(); }} }}\n",
         "crash: ended by SIGABRT",
     ),
     "a deep recursion": (
@@ -203,8 +202,10 @@ CPP = {
         "crash: ended by SIGSEGV",
     ),
     "the compiler is not there when the program runs": (
-        '#include <cstdio>\n#include <initializer_list>\n#include <unistd.h>\nint main() {{ int found = 0; for (const char* p : {{"/usr/bin/g++", "/usr/bin/as", "/usr/bin/sh", "/bin/sh", '
-        '"/usr/include/stdio.h", "/usr/lib/gcc/x86_64-linux-gnu"}}) found += access(p, F_OK) == 0; printf("%d", found); }}\n',
+        "#include <cstdio>\n#include <initializer_list>\n#include <unistd.h>\nint main() {{ int found = 0;"
+        ' for (const char* p : {{"/usr/bin/g++", "/usr/bin/as", "/usr/bin/sh", "/bin/sh",'
+        ' "/usr/include/stdio.h", "/usr/lib/gcc/x86_64-linux-gnu"}})'
+        ' found += access(p, F_OK) == 0; printf("%d", found); }}\n',
         "0",
     ),
     "changing itself": (
@@ -218,26 +219,28 @@ SHELL = {
         "fine",
     ),
     "a build that reads secrets": ("cat {secret} > solve || echo 'echo nothing' > solve; chmod +x solve", "nothing"),
-    "a build that never ends": ("while :; do :; done", "timeout: no end within limits.seconds"),
     "a build that bombs": (":; while :; do sleep 60 & done", "build: sh: exit status 2"),
     "a build that fills the disk": (
         "while :; do i=$((i+1)); head -c 30000000 /dev/zero > x$i; done",
-        "oversize: the build's files take more than limits.scratch_mb",
+        "oversize: the build: its files take more than limits.scratch_mb",
     ),
-    "a build of many files": ("for i in 1 2 3; do touch $(seq ${{i}}0000 ${{i}}9999); done; sleep 60", "oversize: the build's files take more than limits.scratch_mb"),
+    "a build of many files": (
+        "for i in 1 2 3; do touch $(seq ${{i}}0000 ${{i}}9999); done; sleep 60",
+        "oversize: the build: its files take more than limits.scratch_mb",
+    ),
     "a build that nests folders": (
-        "p=$(printf 'd/%.0s' $(seq 200)); for i in 1 2 3 4 5 6 7 8; do mkdir -p $p; cd $p; done; cd /box; echo 'echo fine' > solve; chmod +x solve",
-        "oversize: the build's files take more",
+        "p=$(printf 'd/%.0s' $(seq 200)); for i in 1 2 3 4 5 6 7 8; do mkdir -p $p; cd $p; done; sleep 60",
+        "oversize: the build: its files take more",
     ),
     "a build that leaves daemons": ("(setsid sleep 60 &) ; echo 'echo fine' > solve; chmod +x solve", "fine"),
     "a build that links out": ("ln -s / root; ln -s {secret} solve", "crash: exit status 2\nsh: 0: cannot open"),
     "a build that makes nothing": ("true", "crash: exit status 2\nsh: 0: cannot open"),
-    "a build that locks its folder": ("mkdir a; echo 'echo fine' > solve; chmod 755 solve; chmod 0 a; chmod 555 .", "fine"),
+    "a build that locks its folder": ("mkdir a; touch a/x; echo 'echo fine' > solve; chmod 755 solve; chmod 555 a .", "fine"),
     "a build that makes a program for nobody": ("echo 'echo fine' > solve; chmod 0 solve", "crash: exit status 2\nsh: 0: cannot open"),
 }
 HONEST = {
     "python": "import os, sys\nprint(sum(map(int, sys.stdin.read().split())), len(os.environ['AGENTOPT_RNG_SEED']) > 0)\n",
-    "cpp": '#include <iostream>\nint main() {{ long s = 0, x; while (std::cin >> x) s += x; std::cout << s << " True\\n"; }}\n',
+    "cpp": '#include <cstdio>\nint main() {{ long s = 0, x; while (scanf("%ld", &x) == 1) s += x; printf("%ld True\\n", s); }}\n',
     "shell": "cp /dev/null solve\necho 's=0; while read -r x; do s=$((s + x)); done; echo $s True' > solve; chmod 755 solve\n",
 }
 """name of the language -> a program that adds up its input"""
@@ -247,7 +250,8 @@ BUILDS: dict[str, dict[str, Any]] = {
     "shell": {"build": ["sh", "solve.sh"], "command": ["sh", "./solve"]},
 }
 ATTACKS = {"python": PYTHON, "cpp": CPP, "shell": SHELL}
-LIMITS = Limits(seconds=2.0, memory_mb=256, printed_mb=1.0, output_mb=1.0, file_mb=1.0, scratch_mb=2.0)
+SECONDS = {"python": 2.0, "cpp": 20.0, "shell": 20.0}
+"""Long enough for honest builds on a busy machine, and short where the table holds programs that never end."""
 
 
 def score(case: Case, output: Any, measured: Any) -> Score:
@@ -260,7 +264,7 @@ def make_task(language: str, **changes: Any) -> Task:
         "parameters": {"solve": Parameter("solve", "code", HONEST[language], language=language, path=path)},
         "objectives": [Objective("right", "max")],
         "cases": {"train": [Case("sum", "1\n2\n39\n", "42 True\n")]},
-        "limits": LIMITS,
+        "limits": Limits(seconds=SECONDS[language], memory_mb=256, printed_mb=1.0, output_mb=1.0, file_mb=1.0, scratch_mb=2.0),
         "functions": {"score": score},
         **BUILDS[language],
     }
@@ -275,38 +279,40 @@ class World:
 
     folder: Path
     names: dict[str, Any]
+    listening: list[socket.socket]
 
     @classmethod
     def make(cls, folder: Path) -> World:
         (folder / "secret.txt").write_text("expected-answer-canary")
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(str(folder / "socket"))
+        path = socket.socket(socket.AF_UNIX)
+        path.bind(str(folder / "socket"))
         abstract = socket.socket(socket.AF_UNIX)
         abstract.bind(f"\0agentopt-{os.getpid()}")
         network = socket.socket()
         network.bind(("127.0.0.1", 0))
-        for made in (listening, abstract, network):
+        for made in (path, abstract, network):
             made.listen()
-        cls.open = (listening, abstract, network)
         names = {"folder": folder, "secret": folder / "secret.txt", "socket": folder / "socket", "home": os.path.expanduser("~")}
-        return cls(folder, names | {"abstract": f"agentopt-{os.getpid()}", "port": network.getsockname()[1], "pid": os.getpid()})
+        names |= {"abstract": f"agentopt-{os.getpid()}", "port": network.getsockname()[1], "pid": os.getpid()}
+        return cls(folder, names, [path, abstract, network])
 
     def fill(self, source: str) -> str:
         """``{name}`` -> what it stands for; doubled braces are braces."""
         return source.format(**self.names) if "{" in source else source
 
     def close(self) -> None:
-        for made in self.open:
+        for made in self.listening:
             made.close()
 
 
 def left_behind() -> list[str]:
-    """Processes of boxes that still live, however they were detached."""
+    """Processes of boxes below our temporary folder that still live, however they were detached: it is among their mounts."""
+    mark = Path(tempfile.gettempdir()).name.encode()
     found: list[str] = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             with suppress(OSError):
-                if b"AGENTOPT_RNG_SEED=" in (path / "environ").read_bytes():
+                if mark in (path / "mountinfo").read_bytes():
                     found.append(path.name)
     return found
 
@@ -326,15 +332,14 @@ async def examine() -> dict[str, str]:
     wrong: dict[str, str] = {}
     folder = Path(tempfile.mkdtemp(prefix="programs-"))
     folder.chmod(0o711)
+    tempfile.tempdir = str(folder)
     world = World.make(folder)
     for language, attacks in ATTACKS.items():
         task = make_task(language)
         executor = Boxed(ExecutorContext(task, task.make_cases()))
         try:
             for name, (source, expected) in attacks.items():
-                begun = time.monotonic()
                 found = await outcome(executor, task, world.fill(source))
-                print(f"{time.monotonic() - begun:6.2f} {name}", file=sys.stderr)
                 if not as_expected(found, expected):
                     wrong[f"{language}: {name}"] = found
                 if left := left_behind():
@@ -354,6 +359,4 @@ def as_expected(found: str, expected: str) -> bool:
 
 
 if __name__ == "__main__":
-    begun = time.monotonic()
-    json.dump(asyncio.run(examine()), sys.stdout, indent=1)
-    print(f"{time.monotonic() - begun:.1f} s", file=sys.stderr)
+    json.dump(asyncio.run(examine()), sys.stdout)

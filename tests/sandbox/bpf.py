@@ -13,7 +13,7 @@ __all__ = ["AUDIT", "Verdict", "verdict"]
 
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "i386": 0x40000003, "arm": 0x40000028}
 Verdict = str
-"""``"allow"``, ``"kill"`` or the name of an error, like ``"EPERM"``."""
+"""``"allow"``, ``"kill"``, the name of an error, like ``"EPERM"``, or ``"pretend"``: nothing is done and success is said."""
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
 _JUMPS = {0x15: lambda a, k: a == k, 0x35: lambda a, k: a >= k, 0x45: lambda a, k: bool(a & k)}
@@ -43,5 +43,5 @@ def verdict(code: bytes, machine: str, number: int, arguments: Sequence[int] = (
 def _named(result: int) -> Verdict:
     action, rest = result & 0xFFFF0000, result & 0xFFFF
     if action == 0x00050000:
-        return errno.errorcode[rest]
+        return errno.errorcode[rest] if rest else "pretend"
     return {0x7FFF0000: "allow", 0x80000000: "kill"}[action]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -12,7 +10,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from agentopt.core.errors import TaskError
+from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Measured, Rollout
 from agentopt.core.task import Case, Limits, Objective
 from agentopt.executors.boxed import Boxed
@@ -206,10 +204,11 @@ async def test_artifacts_come_back_as_named_bytes():
         ("ctx.artifact('../x', b'')", "crash", "the artifact name '../x' is not usable"),
         ("[ctx.artifact(str(k), b'') for k in range(33)]", "crash", "at most 32 artifacts"),
         ("ctx.artifact('big', bytes(1 << 20))", "oversize", "limits.output_mb"),
+        ("[ctx.artifact(str(k), bytes(150_000)) for k in range(4)]", "oversize", "limits.artifacts_mb: 524288 bytes"),
     ],
 )
 async def test_artifacts_have_their_limits(deed, kind, words):
-    task = make_task()
+    task = make_task(limits=Limits(output_mb=1.0, artifacts_mb=0.5))
     source = f"def run(program, input, ctx):\n    {deed}\n    return 4\n"
     names: dict = {}
     exec(source, names)
@@ -278,8 +277,10 @@ async def test_a_zygote_that_dies_with_every_request_is_given_up(monkeypatch):
         request = zygote._request
 
         async def killing(door, spec):
-            os.kill(zygote.pid, signal.SIGKILL)
-            psutil.Process(zygote.pid).wait(5)
+            outer = psutil.Process(zygote.pid)
+            doomed = [outer, *outer.children(recursive=True)]
+            outer.kill()
+            psutil.wait_procs(doomed, 5)
             return await request(door, spec)
 
         monkeypatch.setattr(zygote, "_request", killing)
@@ -384,3 +385,55 @@ async def test_large_arrays_cross_both_ways():
     task.score(lambda case, output, measured: float((output == case.input["x"] * 2).all()))
     async with opened(Boxed, task) as executor:
         assert (await once(executor, task, DOUBLE, "a")).scores == {"right": 1.0}
+
+
+class Failing:
+    """A line to a guard that fails between two rollouts."""
+
+    def send(self, control, body=b""): ...
+
+    async def receive(self, seconds):
+        return {"error": "no such process"}, memoryview(b"")
+
+
+async def test_a_guard_that_fails_between_two_rollouts_is_infrastructure():
+    lost = []
+
+    async def lose(line):
+        lost.append(line)
+
+    line = Failing()
+    box = client.Box(line, lost.append, lose, 1)
+    with pytest.raises(InfrastructureError, match="no such process"):
+        await box.rollouts(1.0, [(1, b"")])
+    assert not box.usable
+    await box.close()
+    assert lost == [line]
+
+
+async def test_what_modules_print_while_they_are_imported_is_not_the_candidates(tmp_path, monkeypatch):
+    (tmp_path / "talks_on_import.py").write_text("print('half a line', end='')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    task = make_task(imports=("talks_on_import",))
+    async with opened(Boxed, task, kept=(kept := [])) as executor:
+        for _ in range(2):
+            assert (await once(executor, task, "def f(x):\n    print('mine')\n    return x * 2\n")).scores == {"right": 1.0}
+    assert kept == [b"mine\n"] * 2
+
+
+async def test_random_numbers_drawn_while_a_candidate_is_loaded_are_the_same_in_every_box():
+    source = "import random, numpy\ndrawn = [random.random(), float(numpy.random.rand())]\ndef f(x): return drawn\n"
+    task = make_task(imports=("numpy",))
+    outputs = []
+    for _ in range(2):
+        async with opened(Boxed, task) as executor:
+            outputs += [(await once(executor, task, source)).output for _ in range(2)]
+    assert len(set(outputs)) == 1
+
+
+async def test_streams_of_a_box_lead_to_its_guard():
+    source = "import sys\ndef f(x):\n    sys.stderr.write('told')\n    return len(sys.stdin.read()) + len(sys.argv) + 3\n"
+    task = make_task()
+    async with opened(Boxed, task, kept=(kept := [])) as executor:
+        assert (await once(executor, task, source)).scores == {"right": 1.0}
+    assert kept == [b"told"]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from agentopt.sandbox import landlock
-from tests.children import in_child
+from tests.children import in_child, start
 
 ABI = landlock.abi()
 _RNDGETENTCNT = 0x80045200
@@ -217,9 +217,7 @@ def test_each_version_takes_what_it_knows_of(places, monkeypatch, abi):
 def test_a_child_of_the_confined_is_confined(places):
     def grandchild() -> int:
         landlock.Rules([]).apply([])
-        pid = os.fork()
-        if pid == 0:
-            posix._exit(attempt(lambda: os.listdir("/")) == "EACCES")
+        pid = start(lambda: posix._exit(attempt(lambda: os.listdir("/")) == "EACCES"))
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     assert in_child(grandchild) == 1
@@ -233,7 +231,7 @@ def test_rules_are_made_once_and_applied_in_many(places):
         return [attempt((places / name / "file").read_text) for name in ("readable", "work", "outside")]
 
     assert [in_child(tried) for _ in range(2)] == [["works", "works", "EACCES"]] * 2
-    for descriptor, _ in rules._readable:
+    for descriptor, _ in rules._opened:
         os.close(descriptor)
 
 
@@ -261,16 +259,18 @@ def test_rules_that_the_kernel_refuses_are_an_error_and_leave_nothing_open(monke
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_signals_of_the_others_still_arrive(places):
+def test_signals_of_the_others_still_arrive():
     """The parent ends what it confined."""
     hear, say = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+
+    def confined_for_long() -> None:
         landlock.Rules([]).apply([])
-        os.write(say, b"confined")
+        os.write(say, b"x")
         signal.pause()
-    os.read(hear, 8)
+
+    pid = start(confined_for_long)
+    os.close(say)
+    assert os.read(hear, 1) == b"x"
     os.kill(pid, signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    for descriptor in (hear, say):
-        os.close(descriptor)
+    os.close(hear)

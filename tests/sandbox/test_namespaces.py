@@ -14,7 +14,7 @@ import pytest
 
 from agentopt.sandbox import kernel, namespaces
 from agentopt.sandbox.probe import look_at
-from tests.children import ChildError, in_child
+from tests.children import ChildError, closes, in_child, start
 
 needs_namespaces = pytest.mark.skipif(bool(look_at().without_namespaces), reason="this machine gives no namespaces")
 
@@ -104,11 +104,7 @@ def test_the_one_outside_ends_as_the_one_inside_does():
 
 
 def status_of(action) -> int:
-    """Without in_child, whose first process would not tell how it ends."""
-    pid = os.fork()
-    if pid == 0:
-        action()
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(start(action), 0)[1])
 
 
 @needs_namespaces
@@ -116,8 +112,8 @@ def status_of(action) -> int:
 def test_when_one_of_the_two_is_killed_everything_inside_ends(who):
     """Grandchildren in sessions of their own included."""
     hear, say = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+
+    def family() -> None:
         os.setsid()
         namespaces.move_in()
         if os.fork() == 0:
@@ -125,7 +121,9 @@ def test_when_one_of_the_two_is_killed_everything_inside_ends(who):
             if os.fork() == 0:
                 os.setsid()
             os.write(say, b"x")
-        time.sleep(600)
+        time.sleep(60)
+
+    pid = start(family)
     os.close(say)
     heard = b""
     while len(heard) < 2:
@@ -134,7 +132,7 @@ def test_when_one_of_the_two_is_killed_everything_inside_ends(who):
     assert len(inside) == 3
     first = psutil.Process(pid).children()[0].pid
     os.kill(pid if who == "the one outside" else first, signal.SIGKILL)
-    assert os.read(hear, 1) == b"", "the pipe closes when the last of them has ended"
+    assert closes(hear), "the last of them has ended"
     os.close(hear)
     os.waitpid(pid, 0)
     assert psutil.wait_procs(inside, timeout=10)[1] == []
@@ -144,11 +142,13 @@ def test_when_one_of_the_two_is_killed_everything_inside_ends(who):
 def test_the_one_outside_holds_nothing_open():
     """So that whoever waits for the end of a pipe or socket waits for those inside alone."""
     hear, say = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+
+    def inside() -> None:
         namespaces.move_in()
         os.write(say, b"x")
-        time.sleep(600)
+        time.sleep(60)
+
+    pid = start(inside)
     os.read(hear, 1)
     descriptors = os.listdir(f"/proc/{pid}/fd")
     deadline = time.monotonic() + 10

@@ -42,8 +42,8 @@ def machine(tmp_path, monkeypatch):
     packages = root / "python" / "lib" / "site-packages"
     monkeypatch.setattr(reach, "_PACKAGE", packages / "agentopt")
     monkeypatch.setattr(reach, "_SYSTEM", (str(root / "usr"), str(root / "not" / "there")))
-    monkeypatch.setattr(reach, "_DEVICES", ())
-    monkeypatch.setattr(reach, "_MACHINE", ())
+    for files in ("_SETTINGS", "_DEVICES", "_MACHINE"):
+        monkeypatch.setattr(reach, files, ())
     for name in ("prefix", "base_prefix", "exec_prefix", "base_exec_prefix"):
         monkeypatch.setattr(sys, name, str(root / "python"))
     monkeypatch.setattr(sys, "path", [str(root / "work"), str(packages)])
@@ -121,7 +121,7 @@ def test_what_a_task_imports_is_read_wherever_it_lies(machine, monkeypatch):
     make(machine, "library/package/__init__.py", "library/module.py", "library/private.py", "work/own/__init__.py")
     monkeypatch.setattr(reach, "find_spec", find_spec)
     monkeypatch.setitem(sys.modules, "made_by_hand", ModuleType("made_by_hand"))
-    monkeypatch.syspath_prepend(str(machine / "library"))
+    monkeypatch.setattr(sys, "path", [str(machine / "library"), *sys.path])
     imports = ("package.part", "module", "numpy.linalg", "sys", "not_there", "made_by_hand", "own")
     found = readable_paths(make_task(imports=imports))
     assert covers(found, machine / "library" / "package" / "__init__.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import platform
 import signal
@@ -35,14 +36,20 @@ PYTHON = [
     ("clone", (THREAD | 0x10000000,), "EPERM"),  # in a user namespace of its own
     ("clone", (THREAD | 0x40000000,), "EPERM"),  # in a network namespace of its own
     ("clone3", (), "ENOSYS"),
-    ("kill", (PID, 9), "allow"),
-    ("kill", (PID + 1, 9), "EPERM"),
-    ("kill", (-1, 9), "EPERM"),
-    ("kill", (0, 9), "EPERM"),
-    ("tgkill", (PID, PID + 1, 9), "allow"),
-    ("tgkill", (PID + 1, PID, 9), "EPERM"),
-    ("tkill", (PID, 9), "allow"),
-    ("tkill", (PID + 1, 9), "EPERM"),
+    ("kill", (PID, 15), "allow"),
+    ("kill", (PID, 9), "EPERM"),  # so whoever was killed was killed by the system
+    ("kill", (PID, HIGH + 9), "EPERM"),
+    ("kill", (PID, 19), "EPERM"),
+    ("kill", (PID + 1, 15), "EPERM"),
+    ("kill", (-1, 15), "EPERM"),
+    ("kill", (0, 15), "EPERM"),
+    ("tgkill", (PID, PID + 1, 15), "allow"),
+    ("tgkill", (PID, PID + 1, 9), "EPERM"),
+    ("tgkill", (PID, PID + 1, 19), "EPERM"),
+    ("tgkill", (PID + 1, PID, 15), "EPERM"),
+    ("tkill", (PID, 15), "allow"),
+    ("tkill", (PID, 9), "EPERM"),
+    ("tkill", (PID + 1, 15), "EPERM"),
     ("prlimit64", (0, 7), "allow"),
     ("prlimit64", (PID, 7), "allow"),
     ("prlimit64", (PID - 1, 7), "EPERM"),
@@ -59,6 +66,7 @@ PYTHON = [
     ("fcntl", (0, 1), "allow"),  # F_GETFD
     ("fcntl", (0, 4), "allow"),  # F_SETFL
     ("fcntl", (0, 1030), "allow"),  # F_DUPFD_CLOEXEC
+    ("fcntl", (0, 6), "allow"),  # F_SETLK
     ("fcntl", (0, 8), "EPERM"),  # F_SETOWN
     ("fcntl", (0, 10), "EPERM"),  # F_SETSIG
     ("fcntl", (0, 1024), "EPERM"),  # F_SETLEASE
@@ -87,8 +95,12 @@ PYTHON = [
     ("fork", (), "EPERM"),
     ("vfork", (), "EPERM"),
     ("setsid", (), "EPERM"),
-    ("fchmod", (), "EPERM"),
-    ("memfd_create", (), "EPERM"),
+    ("fchmod", (3, 0o4777), "pretend"),
+    ("fchmodat", (AT_FDCWD, 0, 0o4777), "pretend"),
+    ("utimensat", (), "pretend"),
+    ("getxattr", (), "ENOTSUP"),
+    ("flistxattr", (), "ENOTSUP"),
+    ("truncate", (), "EPERM"),
     ("pidfd_open", (), "EPERM"),
 ]
 OLD_PYTHON = [
@@ -96,7 +108,8 @@ OLD_PYTHON = [
     ("open", (0, os.O_WRONLY | O_CREAT | O_TRUNC), "allow"),
     ("open", (0, os.O_RDONLY | O_TRUNC), "EPERM"),
     ("open", (0, 3), "EPERM"),
-    ("chmod", (), "EPERM"),
+    ("chmod", (0, 0o4777), "pretend"),
+    ("utime", (), "pretend"),
     ("link", (), "EPERM"),
     ("symlink", (), "EPERM"),
 ]
@@ -125,8 +138,23 @@ NEVER = {
         **{"process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "init_module": 175, "kexec_load": 246, "reboot": 169},
         **{"mknod": 133, "mknodat": 259, "setuid": 105, "setgid": 106, "setresuid": 117, "setgroups": 116, "capset": 126},
         **{"shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240, "sethostname": 170, "settimeofday": 164, "seccomp": 317},
-        **{"open_by_handle_at": 304, "fanotify_init": 300, "inotify_init1": 294, "pidfd_getfd": 438, "pidfd_send_signal": 424},
-        **{"landlock_restrict_self": 446, "personality": 135, "modify_ldt": 154, "ioperm": 173, "iopl": 172, "clone3": 435},
+        **{
+            "memfd_create": 319,
+            "open_by_handle_at": 304,
+            "fanotify_init": 300,
+            "inotify_init1": 294,
+            "pidfd_getfd": 438,
+            "pidfd_send_signal": 424,
+        },
+        **{
+            "landlock_restrict_self": 446,
+            "memfd_create": 319,
+            "personality": 135,
+            "modify_ldt": 154,
+            "ioperm": 173,
+            "iopl": 172,
+            "clone3": 435,
+        },
     },
     "aarch64": {
         **{"ptrace": 117, "mount": 40, "umount2": 39, "chroot": 51, "pivot_root": 41, "unshare": 97, "setns": 268, "bpf": 280},
@@ -134,8 +162,15 @@ NEVER = {
         **{"process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "init_module": 105, "kexec_load": 104, "reboot": 142},
         **{"mknodat": 33, "setuid": 146, "setgid": 144, "setresuid": 147, "setgroups": 159, "capset": 91},
         **{"shmget": 194, "msgget": 186, "semget": 190, "mq_open": 180, "sethostname": 161, "settimeofday": 170, "seccomp": 277},
-        **{"open_by_handle_at": 265, "fanotify_init": 262, "inotify_init1": 26, "pidfd_getfd": 438, "pidfd_send_signal": 424},
-        **{"landlock_restrict_self": 446, "personality": 92, "clone3": 435},
+        **{
+            "memfd_create": 279,
+            "open_by_handle_at": 265,
+            "fanotify_init": 262,
+            "inotify_init1": 26,
+            "pidfd_getfd": 438,
+            "pidfd_send_signal": 424,
+        },
+        **{"landlock_restrict_self": 446, "memfd_create": 279, "personality": 92, "clone3": 435},
     },
 }
 """Calls that no filter ever allows, whatever their arguments."""
@@ -168,7 +203,8 @@ def test_a_program_may_start_others_but_not_reach_out(machine):
 @pytest.mark.parametrize("arguments", [(), (PID,) * 6, (1,) * 6, (0xFFFFFFFF,) * 6, (0xFFFFFFFFFFFFFFFF,) * 6])
 def test_what_is_not_listed_does_not_work(machine, arguments):
     numbers = MACHINES[machine].numbers
-    listed = {numbers[name] for name in (*seccomp._PYTHON.split(), *BY_ARGUMENTS.split()) if name in numbers}
+    answered = f"{seccomp._PYTHON} {seccomp._PRETENDED} {seccomp._NO_ATTRIBUTES} {BY_ARGUMENTS}".split()
+    listed = {numbers[name] for name in answered if name in numbers}
     code = seccomp.python_filter(machine, PID)
     others = [number for number in range(601) if number not in listed]
     assert len(others) > 300
@@ -225,6 +261,7 @@ def test_what_the_machine_does_not_have_takes_no_room(machine):
     made.when("no_such_call", [(0, 1, 1)])
     made.only("no_such_call", 0, (1,))
     made.refuse("no_such_call", errno.EIO)
+    made.never("no_such_call", 0, (1,))
     made.allow("no_such_call")
     assert made.finish() == empty.finish()
 
@@ -244,6 +281,7 @@ def refused(action) -> str:
 
 def test_the_kernel_answers_as_the_interpreter_does(tmp_path):
     (tmp_path / "file").write_text("text")
+    (tmp_path / "file").chmod(0o644)
 
     def tried() -> dict[str, str]:
         install()
@@ -257,7 +295,9 @@ def test_the_kernel_answers_as_the_interpreter_does(tmp_path):
             "kill all": refused(lambda: os.kill(-1, 0)),
             "ask for itself": refused(lambda: os.kill(os.getpid(), 0)),
             "empty a file that is read": refused(lambda: os.open(tmp_path / "file", os.O_RDONLY | os.O_TRUNC)),
-            "change a mode": refused(lambda: os.chmod(tmp_path / "file", 0o777)),
+            "change a mode": refused(lambda: os.chmod(tmp_path / "file", 0o4777)),
+            "kill itself": refused(lambda: os.kill(os.getpid(), signal.SIGKILL)),
+            "lock a record": refused(lambda: fcntl.lockf(os.open(tmp_path / "file", os.O_RDWR), fcntl.LOCK_EX)),
             "link": refused(lambda: os.link(tmp_path / "file", tmp_path / "other")),
             "a terminal": refused(lambda: os.tcgetpgrp(0)),
             "write a file": refused(lambda: (tmp_path / "new").write_text("text")),
@@ -273,11 +313,12 @@ def test_the_kernel_answers_as_the_interpreter_does(tmp_path):
 
     assert in_child(tried) == {
         **dict.fromkeys(("fork", "exec", "socket", "udp", "kill the parent", "kill all", "empty a file that is read"), "EPERM"),
-        **dict.fromkeys(("change a mode", "link", "a limit of the parent"), "EPERM"),
+        **dict.fromkeys(("kill itself", "link", "a limit of the parent"), "EPERM"),
         "a terminal": "ENOTTY",
-        **dict.fromkeys(("ask for itself", "write a file", "a pair", "a limit of its own"), ""),
+        **dict.fromkeys(("ask for itself", "write a file", "a pair", "a limit of its own", "lock a record", "change a mode"), ""),
         "threads": "[1]",
     }
+    assert (tmp_path / "file").stat().st_mode & 0o7777 == 0o644, "only said to be done"
 
 
 def test_a_filter_cannot_be_taken_off_again():
@@ -297,3 +338,9 @@ def test_the_calls_that_are_never_allowed_bear_their_own_numbers(machine):
     theirs = header(machine)
     assert {name: theirs.get(name) for name in NEVER[machine] if name in theirs} == {n: v for n, v in NEVER[machine].items() if n in theirs}
     assert len(set(NEVER[machine]) & set(theirs)) > 25
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_filter_made_for_anybody_becomes_one_for_a_process(machine):
+    made = seccomp.python_filter(machine, seccomp.ANYBODY)
+    assert seccomp.for_process(made, PID) == seccomp.python_filter(machine, PID) != made

@@ -19,8 +19,7 @@ def live(orders, inside, writer):
 
 
 @pytest.fixture
-def spare():
-    kernel.become_subreaper()
+def spare(adopting):
     unneeded = os.open(os.devnull, os.O_RDONLY)
     made = Spare(live, unneeded)
     os.close(unneeded)

@@ -1,0 +1,41 @@
+"""The same table for an ordinary user, where the suite runs as root."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+import pytest
+
+from agentopt.attacks.live import Trial
+from agentopt.attacks.targets import Targets
+from agentopt.core.errors import TaskError
+from agentopt.sandbox.probe import look_at
+from tests.hostile import users
+from tests.hostile.arena import ALONE, at, why_not
+
+
+@pytest.mark.skipif(not users.possible(), reason="takes root, and root's right to mount")
+def test_an_ordinary_user_is_as_safe_as_root():
+    """What others may not enter is covered, so that Python and this checkout can be reached; then the table runs again."""
+    levels = "L2- or [L2] or [L2 or test_honest"
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "-rs", "-k", levels]
+    done = users.run([*command, "tests/hostile/test_table.py", "tests/hostile/test_secrets.py", "tests/hostile/test_honest.py"], 300)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 300
+    assert "SKIPPED" not in done.stdout or "not installed" in done.stdout, done.stdout[-3000:]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="of root only a spare user is left without namespaces")
+@pytest.mark.skipif(not look_at().l2, reason="this machine has no level L2")
+def test_root_without_namespaces_needs_a_python_that_others_may_read(tmp_path, monkeypatch):
+    if not why_not(ALONE):
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o700)
+        monkeypatch.setattr(sys, "prefix", str(closed))
+    with at(ALONE), Targets() as targets, pytest.raises(TaskError) as refused:
+        Trial("L2", targets)
+    sentence = str(refused.value)
+    assert "boxes of root need a user namespace (a test wants none), or a user without rights who can read" in sentence
+    assert "is closed to others: move the Python environment, or run as an ordinary user" in sentence
