@@ -1,0 +1,1 @@
+"""Language models: clients, the one retry layer, limits, prices, and choosing among several."""
