@@ -1,8 +1,9 @@
 """What a model call costs in this process, and how many complete in a second, beside the library underneath alone.
 
 ``python -m benchmarks.llm.run`` from the root of the checkout. The server is ``agentopt dev fake-llm`` in a process of its own and answers
-at once; it shares the cores, so that calls per second are a lower bound. ``--litellm PYTHON`` names an interpreter that has litellm, which
-needs an older openai SDK. Every figure comes from a fresh process; the ways take turns, so that a busy moment hits all of them.
+at once; it shares the cores with the client and with whatever else runs (``highest_load`` tells), so that calls per second are a lower
+bound. ``--litellm PYTHON`` names an interpreter that has litellm, which needs an older openai SDK. Every figure comes from a fresh
+process; the ways take turns, so that a busy moment hits all of them.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ def environment() -> dict[str, str]:
 def one(python: str, what: str, url: str, calls: int) -> Run:
     command = [python, "-m", "benchmarks.llm.calls", what, url, str(calls)]
     done = subprocess.run(command, cwd=ROOT, env=environment(), check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1]) | {"load": round(os.getloadavg()[0], 1)}
 
 
 def rows(alone: str, ours: str, runs: dict[str, list[Run]], calls: int) -> list[dict[str, Any]]:
-    about = {"calls": calls, "in_flight": IN_FLIGHT, "openai": runs[ours][0]["openai"]}
+    load = max(run["load"] for run in [*runs[alone], *runs[ours]])
+    about = {"calls": calls, "in_flight": IN_FLIGHT, "openai": runs[ours][0]["openai"], "highest_load": load}
     found = [
         {"what": what, "unit": unit, **about, **summary([run[key] for run in runs[what]])}
         for what in (alone, ours)
