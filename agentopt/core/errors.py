@@ -9,6 +9,7 @@ AgentoptError
 │   ├── StoreError        a run folder that cannot be opened, read or written
 │   └── MissingExtra      an optional dependency that is not installed
 ├── RunFailed             the run cannot go on and it is not the input's fault (exit code 1)
+├── ModelError            a language model gave no reply; it says why and whether asking again may help (core/chat.py)
 ├── InfrastructureError   our process or the machine failed under a rollout; retried, never blamed on a candidate
 └── Reject                raised by a task's score function: the output is invalid
 """

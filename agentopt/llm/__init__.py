@@ -1,1 +1,1 @@
-"""Language models: calling them, reading what they say."""
+"""Language models: calling them, and reading what they say."""
