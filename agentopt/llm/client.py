@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from agentopt.core.chat import ChatReply, ChatRequest, ModelError
+from agentopt.llm.bodies import parse_body, read_reply
 from agentopt.llm.faults import Faults
 from agentopt.llm.limits import Clock
-from agentopt.llm.bodies import parse_body, read_reply
 
 __all__ = ["OPENAI_URL", "HttpTransport", "OpenAITransport", "from_wire", "parameters", "root_cause"]
 

@@ -164,7 +164,10 @@ def _leased(path: Path) -> bool:
 def _read(key: str, path: Path) -> OpenRequest:
     text = path.read_bytes().decode("utf-8", "surrogatepass")
     head, _, rest = text.removeprefix("---\n").partition("---\n")
-    fields = dict(line.partition(": ")[::2] for line in head.splitlines())
+    fields: dict[str, str] = {}
+    for line in head.splitlines():
+        name, _, value = line.partition(": ")
+        fields[name] = value
     _, *parts = _TURN.split(rest)
     turns = zip(cast("list[Role]", parts[::2]), parts[1::2], strict=True)
     messages = tuple(Message(role, _ESCAPED.sub("", content.removesuffix("\n"))) for role, content in turns)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentopt.core.chat import ChatReply, ModelError, Usage
-from agentopt.llm.faults import Faults, kind_of, retry_after
 from agentopt.llm.bodies import parse_body, read_reply
+from agentopt.llm.faults import Faults, kind_of, retry_after
 
 FAULTS = Faults("openai:m", lambda: 0.0, "planted-key-0123")
 
