@@ -20,7 +20,7 @@ from tests.hostile.arena import ALONE, at, why_not
 def test_an_ordinary_user_is_as_safe_as_root():
     """What others may not enter is covered, so that Python and this checkout can be reached; then the table runs again."""
     levels = "L2- or [L2] or [L2 or test_honest"
-    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "-rs", "-k", levels]
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-v", "-rs", "-k", levels]
     done = users.run([*command, "tests/hostile/test_table.py", "tests/hostile/test_secrets.py", "tests/hostile/test_honest.py"], 300)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 300
