@@ -45,7 +45,7 @@ class Progress:
         if self._state is None:
             self._begin(state)
         self._state = state
-        if event.kind == "note" and event.data["kind"] == "warning":
+        if event.kind == "note" and event.data["kind"] in ("warning", "infrastructure"):
             self._console.print(f"warning: {event.data['text']}", markup=False)
         if self._console.is_terminal or event.kind != "admitted":
             return

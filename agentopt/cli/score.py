@@ -41,6 +41,6 @@ def score(
             failed = harmless(f"{rollout.failure.kind}: {rollout.failure.message}") if rollout.failure else ""
             table.add_row(rollout.case, format_scores(rollout.scores), f"{rollout.measured.wall:.3f}", failed)
         console.print(table)
-        console.print(f"{found.split}: {format_scores(found.scores)} (sandbox {brief(found.sandbox)})", soft_wrap=True)
+        console.print(f"{found.split}: {format_scores(found.scores)}; sandbox {brief(found.sandbox)}", soft_wrap=True)
     if found.failure:
         raise typer.Exit(1)

@@ -72,6 +72,8 @@ def canonical(events: Iterable[Event]) -> list[tuple[str, Mapping[str, Any]]]:
             if rows and rows[-1][0] == "stopped":
                 rows.pop()
             continue
+        if event.kind == "note" and event.data.get("kind") == "infrastructure":
+            continue
         volatile = _VOLATILE.get(event.kind, ())
         rows.append((event.kind, {key: value for key, value in event.data.items() if key not in volatile}))
     return rows

@@ -9,7 +9,7 @@ from typing import Any, cast
 from agentopt.core.candidate import Candidate
 from agentopt.core.errors import ConfigError, InfrastructureError, RunFailed
 from agentopt.core.evaluation import Entry, Evaluation, Rollout
-from agentopt.core.protocols import Executor, ManySession, Session
+from agentopt.core.protocols import ManySession, Session
 from agentopt.core.rng import rollout_seed
 from agentopt.engine.replay import Open
 from agentopt.engine.run import Run
@@ -23,8 +23,8 @@ _RETRIES = 3
 class _Box:
     """A session opened at the first rollout, so that a candidate with nothing left to run opens none."""
 
-    def __init__(self, executor: Executor, candidate: Candidate) -> None:
-        self._executor, self._candidate = executor, candidate
+    def __init__(self, run: Run, candidate: Candidate) -> None:
+        self._run, self._candidate = run, candidate
         self._session: Session | None = None
 
     async def __aenter__(self) -> _Box:
@@ -43,11 +43,12 @@ class _Box:
 
         Retries what our own infrastructure spoiled, in a fresh box. Raises RunFailed when it keeps failing.
         """
+        which = f"a rollout of candidate {self._candidate.id} on case {jobs[0][0]!r}"
         why = ""
         for _ in range(_RETRIES):
             try:
                 if self._session is None:
-                    self._session = await self._executor.open(self._candidate)
+                    self._session = await self._run.parts.executor.open(self._candidate)
                 rollouts = await _do(self._session, jobs)
             except InfrastructureError as error:
                 why = str(error)
@@ -57,8 +58,8 @@ class _Box:
                     return rollouts
                 why = failure.message
             await self.close()
-        case = jobs[0][0]
-        raise RunFailed(f"a rollout of candidate {self._candidate.id} on case {case!r} failed {_RETRIES} times by our own doing: {why}")
+            self._run.note_infrastructure(f"{which} is repeated, for our own processes failed under it (said once a run): {why}")
+        raise RunFailed(f"{which} failed {_RETRIES} times by our own doing: {why}")
 
 
 async def _do(session: Session, jobs: Sequence[tuple[str, int, int]]) -> Sequence[Rollout]:
@@ -108,7 +109,7 @@ class Journey:
     async def travel(self, opened: Open) -> None:
         """Train, ``evaluated``, its turn, validation if it would reach the front, ``confirmed``, ``admitted``."""
         run, candidate = self._run, opened.candidate
-        async with _Box(self._parts.executor, candidate) as box:
+        async with _Box(self._run, candidate) as box:
             evaluation = await self._measure(box, opened)
         run.ledger.release("rollouts", self._most - len(opened.rollouts))
         del run.open[candidate.id]
@@ -176,7 +177,7 @@ class Journey:
         if entry is None:
             raise RunFailed(f"candidate {key} is not in the log")
         rollouts = self._run.left_test.get(key, [])
-        async with self._run.slots, _Box(self._parts.executor, entry.candidate) as box:
+        async with self._run.slots, _Box(self._run, entry.candidate) as box:
             async for _ in self._all(box, entry.candidate, "test", rollouts):
                 pass
         evaluation = self._schedule.conclude(key, rollouts, self._parts.executor.sandbox)

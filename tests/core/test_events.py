@@ -92,4 +92,7 @@ def test_canonical_forgets_interruptions() -> None:
         ("stopped", {"status": "budget"}),
     )
     assert canonical(straight) == canonical(broken)
+    noted = events(("asked", {"index": 0}), ("note", {"kind": "infrastructure", "text": "a guard died"}), ("asked", {"index": 1}))
+    assert canonical(noted) == canonical(straight[:2])
+    assert canonical(events(("note", {"kind": "warning", "text": "shaky"}))) != []
     assert canonical(broken[:2]) != canonical(straight[:1]), "an end that nothing follows stays"

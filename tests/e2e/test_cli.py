@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_evolve_prints_results_on_stdout_and_progress_on_stderr(folder: Path):
     code, out, err = call(folder, "evolve", "line", "--budget", "20evals", "--out", "run", *STEPS)
     assert code == 0, err
     assert err.splitlines()[0] == "no model named: searching with tests.toys:Steps, no language model involved"
-    assert "sandbox L1, run run" in err.splitlines()[1]
+    assert re.search(r"sandbox L2 \(landlock-\d+, seccomp(, [a-z ]+)?\), run run$", err.splitlines()[1])
     assert "evaluations] best error" in err
     assert out.splitlines()[0] == "budget: the budget is spent"
     assert "test error: best - seed = " in out
@@ -67,7 +68,7 @@ def test_json_is_the_last_line(folder: Path):
     assert found["evaluations"] == 8
     assert found["failures"] == {}
     assert found["spent"]["evals"] == 8
-    assert found["sandbox"] == "L1"
+    assert re.match(r"L2/landlock-\d+\+seccomp.*/Linux \d", found["sandbox"])
 
 
 def test_settings_from_everywhere(folder: Path):
@@ -204,7 +205,7 @@ def test_init_check_evolve_score_and_apply(folder: Path):
     assert code == 0, out
     code, out, _ = call(folder, "score", "sine", "sine/seed.py")
     assert code == 0
-    assert f"test: error {found['best']['test']['error']:.6g} (sandbox L1)" in out
+    assert f"test: error {found['best']['test']['error']:.6g}; sandbox L2 (landlock-" in out
     write_task(folder / "bad", TASK_FILE, seed="def f(x):\n    return None.x\n")
     code, out, _ = call(folder, "check", "bad")
     assert code == 1

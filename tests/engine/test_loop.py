@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from random import Random
 from typing import Any
 
@@ -396,6 +397,9 @@ async def test_our_own_failures_are_repeated_and_never_blamed():
     state = await world.run()
     assert world.log == whole.log
     assert not state.failures
+    (said,) = state.warnings
+    assert re.fullmatch(r"a rollout of candidate \w+ on case 'a' is repeated, .* \(said once a run\): the box is gone", said)
+    assert [event.data["text"] for event in world.store.events if event.kind == "note"] == [said]
     world = World(budget={"evals": 5})
     world.executor.broken = 10
     with pytest.raises(RunFailed, match="3 times by our own doing"):

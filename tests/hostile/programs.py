@@ -240,7 +240,7 @@ SHELL = {
 }
 HONEST = {
     "python": "import os, sys\nprint(sum(map(int, sys.stdin.read().split())), len(os.environ['AGENTOPT_RNG_SEED']) > 0)\n",
-    "cpp": '#include <iostream>\nint main() {{ long s = 0, x; while (std::cin >> x) s += x; std::cout << s << " True\\n"; }}\n',
+    "cpp": '#include <cstdio>\nint main() {{ long s = 0, x; while (scanf("%ld", &x) == 1) s += x; printf("%ld True\\n", s); }}\n',
     "shell": "cp /dev/null solve\necho 's=0; while read -r x; do s=$((s + x)); done; echo $s True' > solve; chmod 755 solve\n",
 }
 """name of the language -> a program that adds up its input"""

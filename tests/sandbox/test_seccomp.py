@@ -98,6 +98,9 @@ PYTHON = [
     ("fchmod", (3, 0o4777), "pretend"),
     ("fchmodat", (AT_FDCWD, 0, 0o4777), "pretend"),
     ("utimensat", (), "pretend"),
+    ("getxattr", (), "ENOTSUP"),
+    ("flistxattr", (), "ENOTSUP"),
+    ("truncate", (), "EPERM"),
     ("pidfd_open", (), "EPERM"),
 ]
 OLD_PYTHON = [
