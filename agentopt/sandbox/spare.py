@@ -63,13 +63,14 @@ def _wait(line: socket.socket, live: Live) -> None:
         message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE, 2)
         if not message:
             os._exit(0)  # the guard is gone
+        hide_memory(False)  # the guard is to measure the box, from the moment on at which it knows its pid
         if plain_fork() == 0:
+            hide_memory(True)
             for descriptor in descriptors:
                 os.close(descriptor)
             line.send(b"%d" % os.getpid())  # the line is this process's from now on
             continue
         line.close()
-        hide_memory(False)  # the guard is to measure it
         inside, writer = descriptors
         live(marshal.loads(message), socket.socket(fileno=inside), writer)
         os._exit(0)
