@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agentopt.llm.outline import Block
 from agentopt.llm.verdicts import Fault
 
-__all__ = ["MOST_HUNKS", "Hunk", "is_unified", "search_replace", "unified"]
+__all__ = ["MOST_HUNKS", "Hunk", "Part", "is_unified", "search_replace", "unified"]
 
 MOST_HUNKS = 100
 """A reply with more of them is refused."""
@@ -17,7 +17,7 @@ _MOST_DIVIDERS = 8
 _DIVIDER = re.compile(r"^[=＝]{7}$")
 _LOOSE_DIVIDER = re.compile(r"^[ \t]*[=＝]{5,12}[ \t]*$")
 _AT = re.compile(r"^@@+(?:[ \t]+-(\d{1,9})(?:,\d{1,9})?[ \t]+\+\d{1,9}(?:,\d{1,9})?)?(?=[ \t@]|$)")
-_Part = tuple[tuple[str, ...], tuple[str, ...]]
+Part = tuple[tuple[str, ...], tuple[str, ...]]
 _NOISE = ("diff --git ", "index ", "new file mode", "old mode", "new mode", "similarity index", "rename ", "Index: ", "\\ No newline")
 
 
@@ -25,9 +25,9 @@ _NOISE = ("diff --git ", "index ", "new file mode", "old mode", "new mode", "sim
 class Hunk:
     """``parts``: the possible (search, replace) line lists; more than one where a line of the text looks like the divider."""
 
-    parts: tuple[_Part, ...]
-    spare: tuple[_Part, ...] = ()
-    """Unlikely ones, for when none of ``parts`` is in the text: their divider underlines a heading."""
+    parts: tuple[Part, ...]
+    spare: tuple[Part, ...] = ()
+    """Unlikely ones, for when none of ``parts`` is in the text: their divider underlines a heading, or they lie in fences."""
     line: int | None = None
     """Where a unified diff says that it begins, counted from 1."""
     name: str | None = None
@@ -44,9 +44,11 @@ def search_replace(block: Block, number: int) -> Hunk:
     if len(at) > _MOST_DIVIDERS:
         raise Fault("ambiguous_match", f"Hunk {number} has {len(at)} lines that could be its '=======' line.")
     underlines = {i for i in at if i and len(lines[i - 1].strip()) == len(lines[i].strip()) and i - 1 not in at}
-    parts = {i: (_unfenced(lines[:i]), _unfenced(lines[i + 1 :])) for i in at}
-    plain, spare = (tuple(parts[i] for i in at if (i in underlines) == wanted) for wanted in (False, True))
-    return Hunk(plain, spare, name=block.name)
+    parts = [(tuple(lines[:i]), tuple(lines[i + 1 :])) for i in at if i not in underlines]
+    spare = [(tuple(lines[:i]), tuple(lines[i + 1 :])) for i in at if i in underlines]
+    bare = [(_unfenced(search), _unfenced(replace)) for search, replace in (*parts, *spare)]
+    spare += [part for part in bare if part not in (*parts, *spare)]
+    return Hunk(tuple(parts), tuple(spare), name=block.name) if parts else Hunk(tuple(spare), name=block.name)
 
 
 def _dividers(lines: list[str]) -> list[int]:
@@ -55,11 +57,9 @@ def _dividers(lines: list[str]) -> list[int]:
     return exact or [i for i, line in enumerate(lines) if _LOOSE_DIVIDER.match(line)]
 
 
-def _unfenced(lines: list[str]) -> tuple[str, ...]:
+def _unfenced(lines: tuple[str, ...]) -> tuple[str, ...]:
     """Some models put a fence around each part as well."""
-    if len(lines) >= 2 and lines[0].startswith("```") and lines[-1].strip() == "```":
-        lines = lines[1:-1]
-    return tuple(lines)
+    return lines[1:-1] if len(lines) >= 2 and lines[0].startswith("```") and lines[-1].strip() == "```" else lines
 
 
 def is_unified(text: str, tag: str = "") -> bool:

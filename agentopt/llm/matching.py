@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agentopt.llm.diffs import Hunk
+from agentopt.llm.diffs import Hunk, Part
 from agentopt.llm.verdicts import Fault, quoted
 
 __all__ = ["apply_hunks"]
@@ -38,7 +38,8 @@ class _Place:
 
 def apply_hunks(source: str, hunks: Sequence[Hunk]) -> tuple[str, tuple[str, ...]]:
     """The new text, and what was lenient. Raises Fault with ``no_match`` or ``ambiguous_match``."""
-    finder = _Finder(source.split("\n"))
+    end = "\n" if source.endswith("\n") or not source else ""
+    finder = _Finder(source.removesuffix("\n").split("\n"))
     places: dict[_Place, int] = {}
     for number, hunk in enumerate(hunks, 1):
         places.setdefault(finder.find(hunk, number), number)
@@ -50,7 +51,7 @@ def apply_hunks(source: str, hunks: Sequence[Hunk]) -> tuple[str, tuple[str, ...
         lines += [*finder.lines[at : place.start], *place.text]
         at, before = place.end, number
     lines += finder.lines[at:]
-    return "\n".join(lines), tuple(place.note for place in places if place.note)
+    return "\n".join(lines) + (end if lines else ""), tuple(place.note for place in places if place.note)
 
 
 class _Finder:
@@ -66,22 +67,32 @@ class _Finder:
         first = next((line for search, _ in (*hunk.parts, *hunk.spare) for line in search if line.strip()), None)
         if first is None:
             return self._everything(hunk, number)
-        for parts in (hunk.parts, hunk.spare):
-            for level in (self._exact, self._trailing, self._indented, self._fuzzy):
-                filled = [(search, replace) for search, replace in parts if any(line.strip() for line in search)]
-                found = dict.fromkeys(place for search, replace in filled for place in level(search, replace, hunk.line))
-                if len(found) > 1:
-                    where = f"{len(found)} places of the text (it begins with {quoted(first)})"
-                    raise Fault("ambiguous_match", f"Hunk {number} fits {where}; quote more lines around the change.")
-                for place in found:
-                    return _Place(place.start, place.end, place.text, place.note and f"hunk {number} {place.note}")
-        raise Fault("no_match", f"The lines that hunk {number} searches for are not in the text (they begin with {quoted(first)}).")
+        place = self._only(hunk.parts, hunk.line, number) or self._only(hunk.spare, hunk.line, number)
+        if place is None:
+            raise Fault("no_match", f"The lines that hunk {number} searches for are not in the text (they begin with {quoted(first)}).")
+        for search, replace in hunk.spare:
+            if len(search) > place.end - place.start and self._exact(search, replace, hunk.line):
+                raise Fault("ambiguous_match", f"Hunk {number} has two lines that could be its '=======' line; quote other lines.")
+        return _Place(place.start, place.end, place.text, place.note and f"hunk {number} {place.note}")
+
+    def _only(self, parts: Sequence[Part], line: int | None, number: int) -> _Place | None:
+        """Where one of ``parts`` fits; None if none does. Raises Fault if that is not one place."""
+        filled = [(search, replace) for search, replace in parts if any(map(str.strip, search))]
+        for level in (self._exact, self._trailing, self._indented, self._fuzzy):
+            found = dict.fromkeys(place for search, replace in filled for place in level(search, replace, line))
+            if len(found) > 1:
+                first = quoted(next(text for text in filled[0][0] if text.strip()))
+                where = f"{len(found)} places of the text (it begins with {first})"
+                raise Fault("ambiguous_match", f"Hunk {number} fits {where}; quote more lines around the change.")
+            for place in found:
+                return place
+        return None
 
     def _everything(self, hunk: Hunk, number: int) -> _Place:
         """A hunk that quotes nothing fills an empty text, and no other."""
         if self._filled:
             raise Fault("no_match", f"Hunk {number} searches for nothing; quote the lines that it replaces.")
-        return _Place(0, len(self.lines), (*hunk.parts[0][1], ""))
+        return _Place(0, len(self.lines), hunk.parts[0][1])
 
     # -- levels; each gives all places where the quoted lines are
 

@@ -38,6 +38,7 @@ _ORPHAN = re.compile(rf"</(?P<tag>{_REASONING})>", re.I)
 _ATTRIBUTE = re.compile(r"\b(?:name|path|file|filename|id|title)\s{0,3}=\s{0,3}[\"']?([^\"'>\n]{1,200})", re.I)
 _BLANK = re.compile(r"(?:[ \t]*\n)*")
 _CLOSING_QUOTES = ' \t"“”«»'
+_DIFF_TAGS = frozenset(("diff", "patch", "udiff"))
 _TAGS_BELOW = frozenset(("python", "python3", "cuda", "cpp", "c++", "json"))
 _PLAIN_TAGS = frozenset(("markdown", "md", "prompt", "text", "txt", "plaintext"))
 
@@ -173,7 +174,7 @@ class _Scanner:
         match = self._here.match(self._text, position) or self._events.search(self._text, position)
         late = _LATE_FENCE.search(self._text, position, match.start() if match else len(self._text))
         sentence = self._text[max(position, late.start() - 200) : late.start()].rpartition("\n")[2] if late else ""
-        return late if sentence.strip() and "`" not in sentence else match
+        return late if "`" not in sentence and any(map(str.isalpha, sentence)) else match
 
     # -- what begins at a line; each returns where the reader goes on
 
@@ -242,7 +243,7 @@ class _Scanner:
         spare: re.Match[str] | None = None
         depth, since, doubles, singles = 0, start, 0, 0
         for match in islice(_FENCE_LINE.finditer(text, start), None if nests else _LOOKAHEAD):
-            if (match["fence"][0] == "~") != (fence[0] == "~") or len(match["fence"]) < len(fence) or _deeper(match, opener):
+            if (match["fence"][0] == "~") != (fence[0] == "~") or len(match["fence"]) < len(fence) or _deeper(match, opener, tag):
                 continue
             info = match["info"].strip(_CLOSING_QUOTES)
             doubles += text.count('"""', since, match.start())
@@ -358,8 +359,10 @@ def _is_path(word: str) -> bool:
     return "/" in word or "\\" in word or "." in word.strip("{}.")
 
 
-def _deeper(inner: re.Match[str], outer: _Opener) -> bool:
-    return len(inner["indent"].expandtabs(4)) >= len(outer.indent.expandtabs(4)) + 4
+def _deeper(inner: re.Match[str], outer: _Opener, tag: str) -> bool:
+    """Is a fence too far in to close the other one? In a diff a fence of the text stands behind the mark of its line."""
+    least = 1 if tag in _DIFF_TAGS else 4
+    return len(inner["indent"].expandtabs(4)) >= len(outer.indent.expandtabs(4)) + least
 
 
 def _dedented(body: str, indent: str) -> str:

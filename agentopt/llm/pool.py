@@ -105,7 +105,7 @@ def unwrapped(block: Block) -> Block:
     if block.form == "xml" and text.strip().startswith("<![CDATA["):
         inner = text.strip().removeprefix("<![CDATA[").removesuffix("]]>").replace("]]]]><![CDATA[>", "]]>")
         return replace(block, body=inner.strip("\n") + "\n", tag="cdata")
-    if text.lstrip()[:3] in ("```", "~~~"):
+    if block.form != "rewrite" and text.lstrip()[:3] in ("```", "~~~"):
         inside = outline(text, (), hunks=False)
         if len(inside.blocks) == 1 and not inside.prose:
             return replace(block, body=inside.blocks[0].body, closed=block.closed and inside.blocks[0].closed)
