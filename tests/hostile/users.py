@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,9 +42,12 @@ def script(command: Sequence[str], aside: Path) -> str:
     return "\n".join(lines)
 
 
-def possible() -> bool:
-    """Whether this is root, and root with the right to mount."""
-    return os.getuid() == 0 and subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "x", "/mnt"], capture_output=True).returncode == 0
+def why_not() -> str:
+    """Why root cannot be an ordinary user here; empty if root can."""
+    if lacking := [tool for tool in ("unshare", "mount", "setpriv") if shutil.which(tool) is None]:
+        return f"{lacking[0]} is not installed"
+    tried = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "x", "/mnt"], capture_output=True, text=True)
+    return tried.stderr.strip() if tried.returncode else ""
 
 
 @contextmanager
