@@ -75,7 +75,7 @@ class Arena:
         boxes = self.executor._boxes
         return descriptors() - len(boxes.scorers._all) - len(boxes.zygote._free)
 
-    async def clean(self, seconds: float = 1.0) -> None:
+    async def clean(self, seconds: float = 5.0) -> None:
         """No process, no file more than before; a guard may still be on its last step, which is to end."""
         deadline = time.monotonic() + seconds
         while len(family()) > self.size or self.files():
