@@ -41,7 +41,9 @@ class Targets:
         self._task, self._file = self.folder / "task.py", self.folder / "notes.txt"
         self._task.write_text(f"answers = {self.word!r}\n")
         self._file.write_text(f"{self.word}\n")
-        self._file.chmod(0o640)
+        # open to all, so that it is not for want of ordinary permissions that they are not reached
+        self.folder.chmod(0o755)
+        self._file.chmod(0o644)
         self._process = enter(subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL))
         self._stack.callback(self._process.kill)
         self._tcp = enter(socket.create_server(("127.0.0.1", 0)))

@@ -16,15 +16,32 @@ from tests.hostile import users
 from tests.hostile.arena import ALONE, at, why_not
 
 
-@pytest.mark.skipif(not users.possible(), reason="takes root, and root's right to mount")
+@pytest.mark.skipif(os.getuid() != 0, reason="an ordinary user has run the table already")
 def test_an_ordinary_user_is_as_safe_as_root():
     """What others may not enter is covered, so that Python and this checkout can be reached; then the table runs again."""
+    passed = again(f"looked_into or (test_table and not L1) or (test_honest and {SPELLED})", users.UID)
+    assert passed >= 770
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="only root's boxes become a user who owns nothing")
+def test_root_without_namespaces_is_as_safe_where_others_may_read_python():
+    assert again(SPELLED, 0) >= 380
+
+
+SPELLED = ALONE.replace(" ", " and ")
+
+
+def again(chosen: str, uid: int) -> int:
+    """How many tests pass, of those chosen; all have to."""
+    if why := users.why_not():
+        (pytest.fail if os.environ.get("AGENTOPT_CI") else pytest.skip)(why)
     files = [f"tests/hostile/test_{name}.py" for name in ("table", "secrets", "honest")]
-    chosen = f"looked_into or (test_table and not L1) or (test_honest and {ALONE.replace(' ', ' and ')})"
-    done = users.run([sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-rs", "-k", chosen, *files], 300)
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-rs", "-k", chosen, *files]
+    done = users.run(command, 300, uid)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) >= 770, done.stdout[-3000:]
     assert "SKIPPED" not in done.stdout, done.stdout[-3000:]
+    return int(re.findall(r"(\d+) passed", done.stdout)[-1])
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="of root only a spare user is left without namespaces")
