@@ -69,7 +69,6 @@ def _wait(line: socket.socket, live: Live) -> None:
             os._exit(0)  # the guard is gone
         if _leaves_heir(line, descriptors):
             line.close()
-            hide_memory(False)  # the guard is to measure it
             inside, writer = descriptors
             live(marshal.loads(message), socket.socket(fileno=inside), writer)
             os._exit(0)
@@ -82,10 +81,13 @@ def _leaves_heir(line: socket.socket, descriptors: Sequence[int]) -> bool:
     try:
         if len(descriptors) < 2:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        hide_memory(False)  # the guard is to measure the box, from the moment on at which it knows its pid
         pid = plain_fork()
     except OSError as error:
+        hide_memory(True)
         line.send(_REFUSED + str(error).encode())
         return False
     if pid == 0:
+        hide_memory(True)
         line.send(b"%d" % os.getpid())
     return pid != 0

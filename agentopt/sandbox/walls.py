@@ -186,7 +186,10 @@ def _address_space() -> int:
 
 
 class CpuClock:
-    """A second clock for ``pid``, kept by the kernel even if the guard is stopped. Where it is not Linux there is none."""
+    """A second clock for ``pid``, kept by the kernel even if the guard is stopped.
+
+    Where it is not Linux there is none, nor for a box that became another user than a root without CAP_SYS_RESOURCE, as in containers.
+    """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -197,5 +200,6 @@ class CpuClock:
         soft = math.ceil(kernel.cpu_seconds(self._pid) + seconds * _CORES) + 1
         if soft != self._soft and kernel.LINUX:
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-            resource.prlimit(self._pid, resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+            with suppress(PermissionError):
+                resource.prlimit(self._pid, resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
             self._soft = soft

@@ -6,8 +6,6 @@ import asyncio
 import errno
 import os
 import resource
-import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count

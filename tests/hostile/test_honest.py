@@ -14,6 +14,8 @@ from tests.boxes import context, make_task, once
 from tests.hostile import honest
 from tests.hostile.arena import LEVELS, at, why_not
 
+HERE = [level for level in LEVELS if not why_not(level)]
+
 
 def rejected(level: str, sources: dict[str, str], **settings) -> dict[str, str]:
     """Those that did not come out right, and what was said of them."""
@@ -38,13 +40,11 @@ def rejected(level: str, sources: dict[str, str], **settings) -> dict[str, str]:
         finally:
             await executor.close()
 
-    if why := why_not(level):
-        pytest.skip(f"{level}: {why}")
     with at(level):
         return asyncio.run(all_of_them())
 
 
-@pytest.mark.parametrize("level", LEVELS[1:])
+@pytest.mark.parametrize("level", [level for level in HERE if level != "L1"])
 def test_the_honest_are_not_rejected(level):
     sources = honest.short_form()
     assert len(sources) >= 40
@@ -52,7 +52,7 @@ def test_the_honest_are_not_rejected(level):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", HERE)
 def test_the_long_form_of_honesty(level):
     sources = honest.long_form()
     assert len(sources) >= 150
@@ -60,7 +60,7 @@ def test_the_long_form_of_honesty(level):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", HERE)
 @pytest.mark.parametrize("warm", [True, False])
 def test_scikit_learn(level, warm):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
@@ -69,7 +69,7 @@ def test_scikit_learn(level, warm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", HERE)
 def test_torch(level):
     pytest.importorskip("torch", reason="torch is not installed")
     assert rejected(level, honest.torch_form(), imports=("torch",), memory_mb=4096) == {}

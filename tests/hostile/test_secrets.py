@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 from dataclasses import replace
@@ -198,3 +199,51 @@ def test_its_home_is_its_scratch_folder(found):
     ask, _ = found
     source = "import os, tempfile\ndef f(x): return len({os.getcwd(), os.environ['HOME'], os.environ['TMPDIR'], tempfile.gettempdir()})\n"
     assert ask(source) == "1"
+
+
+PEEK = """
+import os
+
+def may_change(pid):
+    try:
+        open(f"/proc/{pid}/mem", "r+b").close()
+    except OSError:
+        return False
+    return True
+
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+def f(x):
+    ours = [x["controller"], os.getppid(), *children(x["controller"]), *children(os.getpid())]
+    ours += [guard for zygote in children(x["controller"]) for guard in children(zygote)]
+    others = set(map(int, ours)) - {os.getpid()}
+    return [len(others), [pid for pid in others if may_change(pid)]]
+"""
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root looks into everything")
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_process_of_ours_can_be_looked_into(level):
+    """At L1 the controller, the scorer, the zygote, the guard and the next box are processes of the candidate's own user."""
+    if why := why_not(level):
+        pytest.skip(why)
+    task = our_task()
+    task.cases = {"train": [Case("asked", {"controller": os.getpid()}, 0)]}
+
+    async def ask() -> str:
+        executor = Boxed(replace(context(task), wish=Wish(level)))
+        try:
+            await once(executor, task, "def f(x): return 0", "asked")  # so that there is a scorer
+            return (await once(executor, task, PEEK, "asked")).feedback
+        finally:
+            await executor.close()
+
+    with at(level):
+        count, found = ast.literal_eval(asyncio.run(ask()))
+    assert found == []
+    assert count >= (5 if level == "L1" else 2)

@@ -55,9 +55,10 @@ class Arena:
         self.executor = Boxed(replace(context(self.task), wish=Wish(level)))
 
     def files(self) -> list[Path]:
-        """What boxes keep at the moment; a zygote that was ended keeps nothing."""
-        folder = self.executor._boxes.zygote._folder
-        return [] if folder is None else list(folder.iterdir())
+        """What boxes keep at the moment, but for the empty folder of an idle guard; a zygote that was ended keeps nothing."""
+        zygote = self.executor._boxes.zygote
+        found = [] if zygote._folder is None else list(zygote._folder.iterdir())
+        return found[len(zygote._free) :] if self.level == "L2" else found
 
     async def attack(self, source: str, case: str = "two"):
         rollout = await once(self.executor, self.task, source, case)
@@ -74,7 +75,7 @@ class Arena:
         boxes = self.executor._boxes
         return descriptors() - len(boxes.scorers._all) - len(boxes.zygote._free)
 
-    async def clean(self, seconds: float = 1.0) -> None:
+    async def clean(self, seconds: float = 5.0) -> None:
         """No process, no file more than before; a guard may still be on its last step, which is to end."""
         deadline = time.monotonic() + seconds
         while len(family()) > self.size or self.files():
@@ -105,11 +106,8 @@ async def arena(request, tmp_path_factory):
     assert list(made.folder.iterdir()) == []
 
 
-def only(arena, level, why):
-    if arena.level != level:
-        pytest.skip(why)
-
-
+with_children = pytest.mark.parametrize("arena", ["L1"], indirect=True)
+"""At L2 none of this can be done."""
 P = "import os, sys, time, signal, threading\n"
 
 
@@ -163,7 +161,7 @@ async def test_what_it_does_between_two_questions(arena):
         source = P + f"def later():\n time.sleep(0.2); {deed}\ndef f(x):\n {start}; return x * 2\n"
         session = await arena.executor.open(candidate(arena.task, f=source))
         assert (await session.rollout("two", 0, 1)).scores == {"right": 1.0}
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(1.0)
         found = (await session.rollout("two", 1, 1)).failure
         assert (await session.rollout("two", 2, 1)).scores == {"right": 1.0}
         await session.close()
@@ -186,15 +184,14 @@ async def test_a_thread_that_works_on_between_two_questions_is_measured_in_the_n
     await arena.clean()
 
 
-async def test_deaf_to_a_large_question(arena):
-    source = "import sys, time, agentopt.core.wire as w\nw.FrameSocket.receive = lambda self: time.sleep(60)\ndef f(x): return 4"
-    assert (await arena.attack(source, "large")).failure.kind == "timeout"
-
-
-async def test_recursion_without_an_end(arena):
-    rollout = await arena.attack("import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(x): return f(x) + 1")
-    assert rollout.failure is not None
-    assert rollout.failure.kind in ("memory", "crash", "timeout")
+async def test_deaf_to_a_large_question_and_recursion_without_an_end(arena):
+    deaf = "import sys, time, agentopt.core.wire as w\nw.FrameSocket.receive = lambda self: time.sleep(60)\ndef f(x): return 4"
+    deep = "import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(x): return f(x) + 1"
+    asked = (once(arena.executor, arena.task, deaf, "large"), once(arena.executor, arena.task, deep))
+    deaf_one, deep_one = (rollout.failure.kind for rollout in await asyncio.gather(*asked))
+    assert deaf_one == "timeout"
+    assert deep_one in ("memory", "crash", "timeout")
+    await arena.settle()
 
 
 async def test_a_scratch_folder_behind_locks(arena):
@@ -227,9 +224,9 @@ OFFSPRING = {
 }
 
 
+@with_children
 @pytest.mark.parametrize(("end", "scores"), [("return x * 2", {"right": 1.0}), ("time.sleep(600)", {}), ("os._exit(0)", {})])
 async def test_offspring_dies_with_the_box(arena, end, scores):
-    only(arena, "L1", "no process can be started there")
     sources = [f"{P}def f(x):\n {start}\n {end}\n" for start in OFFSPRING.values()]
     rollouts = await asyncio.gather(*(once(arena.executor, arena.task, source) for source in sources))
     assert [rollout.scores for rollout in rollouts] == [scores] * len(OFFSPRING)
@@ -239,14 +236,14 @@ async def test_offspring_dies_with_the_box(arena, end, scores):
     assert len(zygote.children(recursive=True)) == 2 * len(arena.executor._boxes.zygote._free)  # per guard the guard and its spare
 
 
+@with_children
 async def test_a_child_that_holds_the_socket(arena):
-    only(arena, "L1", "no process can be started there")
     failure = (await arena.attack(f"{P}def f(x):\n if os.fork() == 0: time.sleep(60)\n os._exit(1)")).failure
     assert (failure.kind, "exit status 1" in failure.message) == ("crash", True)
 
 
+@with_children
 async def test_a_candidate_that_kills_its_guard_takes_nothing_with_it(arena):
-    only(arena, "L1", "it cannot kill its guard there")
     daemon = OFFSPRING["a daemon"]
     rollout = await once(arena.executor, arena.task, f"{P}def f(x):\n {daemon}\n os.kill(os.getppid(), 9)\n time.sleep(600)\n")
     assert rollout.failure.kind == "infrastructure"
@@ -254,8 +251,8 @@ async def test_a_candidate_that_kills_its_guard_takes_nothing_with_it(arena):
     assert (await arena.attack(DOUBLE)).scores == {"right": 1.0}
 
 
+@with_children
 async def test_a_candidate_that_kills_the_next_one_before_it_is_born(arena):
-    only(arena, "L1", "it cannot see its children there")
     source = P + (
         "def f(x):\n children = open(f'/proc/self/task/{os.getpid()}/children').read().split()\n"
         " for child in children: os.kill(int(child), 9)\n return x * 2\n"
@@ -265,8 +262,8 @@ async def test_a_candidate_that_kills_the_next_one_before_it_is_born(arena):
     assert (await arena.attack(DOUBLE)).scores == {"right": 1.0}
 
 
+@with_children
 async def test_a_candidate_that_stops_its_guard_is_ended_by_the_second_clock(arena, monkeypatch):
-    only(arena, "L1", "it cannot stop its guard there")
     monkeypatch.setattr(client, "_GRACE_SECONDS", 0.5)
     rollout = await once(arena.executor, arena.task, f"{P}def f(x):\n os.kill(os.getppid(), signal.SIGSTOP)\n while True: pass\n")
     assert (rollout.failure.kind, rollout.failure.message) == ("infrastructure", "the guard of a box does not answer")

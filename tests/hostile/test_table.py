@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from functools import cache
 
@@ -10,17 +11,26 @@ import pytest
 from agentopt.attacks.attack import ALWAYS
 from agentopt.attacks.corpus import ATTACKS
 from agentopt.core.task import NEEDS
-from tests.hostile.arena import ALL, LEVELS, Outcomes, expected, let_loose, tried, walls, why_not
+from tests.hostile.arena import ALL, ALONE, LEVELS, Outcomes, expected, let_loose, tried, walls, why_not
 
-ROWS = [(level, attack) for level in LEVELS for attack in tried(level)]
+HERE = [level for level in LEVELS if not why_not(level)]
+ROWS = [(level, attack) for level in HERE for attack in tried(level)]
 
 
 @cache
 def outcomes(level: str) -> Outcomes:
     """All of a level at once: what is asked of it below has been tried then."""
-    if why := why_not(level):
-        pytest.skip(f"{level}: {why}")
     return let_loose(level, tried(level))
+
+
+@pytest.mark.parametrize("level", HERE)
+def test_the_level_is_there(level):
+    """Else nothing is known of it. For root the third one is an ordinary user's, see test_users."""
+    why = why_not(level)
+    if why and os.environ.get("AGENTOPT_CI") and not (level == ALONE and os.getuid() == 0):
+        pytest.fail(why)
+    if why:
+        pytest.skip(why)
 
 
 @pytest.mark.parametrize(("level", "attack"), ROWS, ids=[f"{level}-{attack.name}" for level, attack in ROWS])
@@ -31,24 +41,24 @@ def test_an_attack_ends_as_it_must(level, attack):
     assert not set(outcome) & {"\x1b", "\x07", "\u202e"}
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", HERE)
 def test_the_honest_do_not_notice(level):
     assert outcomes(level).spoiled == []
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", HERE)
 def test_nothing_is_left_behind(level):
     assert outcomes(level).left == []
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", HERE)
 def test_seen_from_outside_nothing_happened(level):
     """Whatever the attacks say of themselves. At L1 sockets can be reached, and are."""
     sockets = ["a TCP socket", "a Unix socket", "a nameless Unix socket", "a UDP socket"]
     assert outcomes(level).harmed == (sockets if level == "L1" else [])
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", HERE)
 def test_the_level_is_the_one_that_was_meant(level):
     text = outcomes(level).sandbox
     assert text.startswith(level[:2])

@@ -10,15 +10,18 @@ import socket
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentopt.core.task import Limits
-from agentopt.sandbox import kernel, landlock, seccomp, walls
+from agentopt.executors.boxed import Boxed
+from agentopt.sandbox import kernel, landlock, levels, seccomp, walls
 from agentopt.sandbox.probe import look_at
 from agentopt.sandbox.walls import WallError, Walls
+from tests.boxes import make_task, once, opened
 from tests.children import closes, in_child, start
 
 CAPS = walls.caps_of(Limits(memory_mb=100, file_mb=2, output_mb=3, printed_mb=0.5))
@@ -226,6 +229,32 @@ def test_a_box_dies_with_its_guard_whoever_it_has_become(open_folder, uid):
     os.waitpid(pid, 0)
     assert closes(hear), "the box has ended"
     os.close(hear)
+
+
+@as_root
+@needs_level_2
+async def test_a_root_without_namespaces_has_boxes_as_good_as_others(open_folder, monkeypatch):
+    """As in a container: the box is a user who owns nothing but its folder, and all the rest is as everywhere."""
+    monkeypatch.setattr(tempfile, "tempdir", str(open_folder.parent))
+    monkeypatch.setattr(levels, "look_at", lambda: replace(MACHINE, without_namespaces="unshare: refused"))
+    monkeypatch.setattr(levels, "_closed_to_others", lambda path: None)  # what the box needs is loaded before it becomes nobody
+    task = make_task()
+    task.score(lambda case, output, measured: {"right": 1.0, "feedback": repr(output)})
+    async with opened(Boxed, task) as executor:
+        assert executor.sandbox.startswith(f"L2/landlock-{MACHINE.landlock}+seccomp+spare uid/")
+        who = await once(executor, task, "import os\ndef f(x):\n    open('note', 'w').close()\n    return [os.getuid(), os.listdir()]")
+        assert who.feedback == f"[{SPARE}, ['note']]"
+        for source, kind in ENDS.items():
+            assert (await once(executor, task, source)).failure.kind == kind
+        assert (await once(executor, task, "def f(x): return x")).failure is None
+
+
+ENDS = {
+    "import os\ndef f(x): return os.listdir('/')": "crash",
+    "def f(x):\n    while True: pass": "timeout",
+    "def f(x): return len(bytearray(1 << 30))": "memory",
+    "import os\ndef f(x): os._exit(0)": "crash",
+}
 
 
 # --- felt, not believed
