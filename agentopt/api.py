@@ -8,14 +8,14 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
 from agentopt import assembly, loading, settings
 from agentopt.core.budget import add_budgets, parse_budget
-from agentopt.core.errors import ConfigError, StoreError, UserError
+from agentopt.core.errors import ConfigError, RunFailed, StoreError, UserError
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState, fold
 from agentopt.core.protocols import Optimizer, OptimizerContext, Store
@@ -338,12 +338,17 @@ async def _drive(job: assembly.Job, store: Store, writer: _SummaryWriter, interr
     interruptible(loop)
     try:
         state = await loop.drive(job.task.seed_values)
+        writer.write(state)
+    except StoreError as error:
+        if not writer.begun:
+            raise
+        raise RunFailed(str(error)) from error  # the input was good: a disk is full, say
     except UserError:
         raise
     except BaseException:
-        writer.write(run.state)
+        with suppress(StoreError):  # the error that is under way says more
+            writer.write(run.state)
         raise
-    writer.write(state)
     if isinstance(store, SqliteStore):
         store.verify()  # below level 2 a candidate can write into the run folder: then the run must not end in silence
     return read_result(state, store, writer.folder)

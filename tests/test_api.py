@@ -300,7 +300,7 @@ def test_a_disk_that_fills_up_in_the_middle_loses_nothing(in_tmp: Path, monkeypa
         return append(self, kind, data)
 
     monkeypatch.setattr(SqliteStore, "append", full)
-    with pytest.raises(StoreError, match="the disk is full"):
+    with pytest.raises(RunFailed, match="the disk is full"):
         number("run")
     monkeypatch.undo()
     monkeypatch.chdir(in_tmp)

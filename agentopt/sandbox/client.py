@@ -81,19 +81,37 @@ class Zygote:
             box = await self._request(door, spec)
             if box is not None:
                 return box
+            if not _is_closed(door):
+                raise InfrastructureError("the guard of a box was killed")
             async with self._lock:
                 if self._process is process:  # else another session has replaced it already
                     await self.close()
         raise InfrastructureError("the process that opens boxes died twice in a row")
 
     async def _request(self, door: socket.socket, spec: bytes) -> Box | None:
-        """None when the zygote is gone."""
-        line = self._free.pop() if self._free else await _new_line(door)
-        if line is None:
-            return None
-        plan = self._plan
+        """None when the guard is gone, or the zygote. A guard that was killed while it waited for a candidate is passed over."""
+        while self._free:
+            line = self._free.pop()
+            self._order(line, spec)
+            if (box := await self._opened(line)) is not None:
+                return box
+        ours, theirs = socket.socketpair()
+        with theirs:
+            line = await FrameConnection.over(ours)
+            self._order(line, spec)  # before anybody is there: who refuses a guard and hangs up is heard out then
+            try:
+                socket.send_fds(door, [b"\0"], [theirs.fileno()])
+            except OSError:
+                await line.abort()
+                return None
+        return await self._opened(line)
+
+    def _order(self, line: FrameConnection, spec: bytes) -> None:
+        line.send({"caps": self._plan.caps, "box_files": list(self._plan.box_files)}, spec)
+
+    async def _opened(self, line: FrameConnection) -> Box | None:
+        """None when the guard is gone."""
         try:
-            line.send({"caps": plan.caps, "box_files": list(plan.box_files)}, spec)
             hello = await line.receive(_OPEN_SECONDS)
         except TimeoutError:
             await self._lose(line)
@@ -127,9 +145,10 @@ class Zygote:
     async def _start(self) -> None:
         self._folder = make_folder()
         ours, theirs = socket.socketpair()
-        with tempfile.TemporaryFile() as log:
-            with theirs:
-                self._socket, self._process = ours, self._spawn(theirs.fileno(), log)
+        self._socket = ours
+        with theirs, tempfile.TemporaryFile() as log:
+            self._process = self._spawn(theirs.fileno(), log)
+            theirs.close()  # so that the zygote's end is heard of
             try:
                 hello = await _first_frame(ours, _IMPORT_SECONDS)
                 if hello is None:
@@ -175,17 +194,14 @@ class Zygote:
             self._folder = None
 
 
-async def _new_line(door: socket.socket) -> FrameConnection | None:
-    """A new guard; None when the zygote is gone."""
-    ours, theirs = socket.socketpair()
+def _is_closed(door: socket.socket) -> bool:
+    """Whether nobody is at the other end. A zygote that ends lets go of it before its guards notice anything."""
     try:
-        socket.send_fds(door, [b"\0"], [theirs.fileno()])
+        return door.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
     except OSError:
-        ours.close()
-        return None
-    finally:
-        theirs.close()
-    return await FrameConnection.over(ours)
+        return True
 
 
 async def _ends(pid: int, seconds: float) -> None:

@@ -50,7 +50,11 @@ def guard(control: wire.FrameSocket, host: Host) -> None:
     """The life of a guard; ``control`` leads to the controller."""
     os.setsid()
     kernel.become_subreaper()
-    spare = Spare(partial(_live, host, os.getpid()), control.fileno()) if host.programs is None else None
+    try:
+        spare = Spare(partial(_live, host, os.getpid()), control.fileno()) if host.programs is None else None
+    except OSError as error:
+        control.send({"error": f"a box could not be forked: {error}"})
+        return
     scratch = Scratch(host.folder, host.walls)
     try:
         while (request := control.receive()) is not None and _serve_candidate(control, host, spare, scratch, *request):

@@ -169,7 +169,7 @@ class BoxSession:
             try:
                 reports = await self._run(jobs)
                 verdicts = await self._judge(jobs, [report for report in reports if not report.failure])
-            except InfrastructureError as error:
+            except (InfrastructureError, OSError) as error:  # no file, process or space for us
                 return [self._failed(jobs[0], Failure("infrastructure", str(error)))]
             self._pace = max(report.measured.wall for report in reports)
             return [self._rollout(job, report, verdicts) for job, report in zip(jobs, reports, strict=False)]

@@ -7,11 +7,12 @@ spare becomes a box, it forks the spare after it.
 
 from __future__ import annotations
 
+import errno
 import marshal
 import os
 import socket
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agentopt.sandbox.kernel import hide_memory, plain_fork
@@ -21,6 +22,7 @@ __all__ = ["Spare"]
 Live = Callable[[Mapping[str, Any], socket.socket, int], None]
 """The life of a box: its orders, the socket to the guard and the descriptor to print to."""
 _MESSAGE = 1 << 16
+_REFUSED = b"refused: "
 
 
 class Spare:
@@ -53,6 +55,8 @@ class Spare:
             answer = b""
         if not answer:
             raise OSError("the process that was to become the box is gone")
+        if answer.startswith(_REFUSED):
+            raise OSError(answer.removeprefix(_REFUSED).decode())
         self.pid = int(answer)
         return box
 
@@ -63,14 +67,27 @@ def _wait(line: socket.socket, live: Live) -> None:
         message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE, 2)
         if not message:
             os._exit(0)  # the guard is gone
+        if _leaves_heir(line, descriptors):
+            line.close()
+            inside, writer = descriptors
+            live(marshal.loads(message), socket.socket(fileno=inside), writer)
+            os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _leaves_heir(line: socket.socket, descriptors: Sequence[int]) -> bool:
+    """Whether this process is to become the box: the line is another's then. What keeps it from that, the guard is told."""
+    try:
+        if len(descriptors) < 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         hide_memory(False)  # the guard is to measure the box, from the moment on at which it knows its pid
-        if plain_fork() == 0:
-            hide_memory(True)
-            for descriptor in descriptors:
-                os.close(descriptor)
-            line.send(b"%d" % os.getpid())  # the line is this process's from now on
-            continue
-        line.close()
-        inside, writer = descriptors
-        live(marshal.loads(message), socket.socket(fileno=inside), writer)
-        os._exit(0)
+        pid = plain_fork()
+    except OSError as error:
+        hide_memory(True)
+        line.send(_REFUSED + str(error).encode())
+        return False
+    if pid == 0:
+        hide_memory(True)
+        line.send(b"%d" % os.getpid())
+    return pid != 0

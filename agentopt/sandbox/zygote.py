@@ -184,7 +184,14 @@ class _Nursery:
         message, descriptors, _, _ = socket.recv_fds(self._connection, 1, 1)
         if not message:
             return False
-        pid = kernel.plain_fork()
+        if not descriptors:
+            return False  # nothing can be opened here any more; a new zygote starts with a clean slate
+        try:
+            pid = kernel.plain_fork()
+        except OSError as error:
+            with socket.socket(fileno=descriptors[0]) as line:
+                line.sendall(wire.pack({"error": f"a guard could not be forked: {error}"}))
+            return True
         if pid == 0:
             self._become_guard(descriptors[0])
         os.close(descriptors[0])
