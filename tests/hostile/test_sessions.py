@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +43,13 @@ def our_task():
 def family(pid: int | None = None) -> set[psutil.Process]:
     """Everything that came of a process, zombies excepted: orphans stay in the family, for our processes adopt them."""
     found = psutil.Process(pid).children(recursive=True)
-    return {process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE}
+    return {process for process in found if _lives(process)}
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it may end while it is asked
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 class Arena:

@@ -239,3 +239,9 @@ async def test_a_scorer_that_is_silent_is_ours(monkeypatch):
     with pytest.raises(InfrastructureError, match="did not start"):
         await judge(scorers.borrow(), "c", wire.encode(2), Measured())
     await scorers.close()
+
+
+def test_elsewhere_memory_cannot_be_hidden_and_that_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("agentopt.scoring.process.ctypes.CDLL", lambda name: pytest.fail("asked for something that is not there"))
+    process._hide_memory()
