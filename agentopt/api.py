@@ -8,14 +8,14 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
 from agentopt import assembly, loading, settings
 from agentopt.core.budget import add_budgets, parse_budget
-from agentopt.core.errors import ConfigError, StoreError, UserError
+from agentopt.core.errors import ConfigError, RunFailed, StoreError, UserError
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState, fold
 from agentopt.core.protocols import Optimizer, OptimizerContext, Store
@@ -24,6 +24,7 @@ from agentopt.engine.loop import Loop
 from agentopt.engine.plan import Observer
 from agentopt.engine.run import Run
 from agentopt.results import Result, read_result
+from agentopt.sandbox.levels import level_of
 from agentopt.store import layout
 from agentopt.store.find import find_run
 from agentopt.store.memory import MemoryStore
@@ -41,6 +42,12 @@ class EvolveOptions(TypedDict, total=False):
     optimizer: OptimizerSpec
     archive: str | Mapping[str, Any]
     executor: str
+    sandbox: str
+    """``auto``, or a level: L1, L2."""
+    unsafe: bool
+    """Level L0: no walls at all."""
+    allow_weak_sandbox: bool
+    """Let code from elsewhere run below level L2."""
     workers: int
     rng_seed: int
     deterministic: bool
@@ -157,7 +164,7 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
     task = assembly.adjust(task, config)
     if source := options.get("from_"):
         task = _seed_from(task, Path(source))
-    job = assembly.Job.of(task, config, optimizer)
+    job = assembly.Job.of(task, config, optimizer, strangers=bool(source))
     job.check_budget()
     place = _Place.choose(task, options.get("out", ""))
     first = job.describe(str(place.folder or task.name), None if isinstance(spec, Task) else str(spec))
@@ -217,6 +224,12 @@ def _job_of(state: RunState, folder: Path, task: Task | None, optimizer: Optimiz
             f"{folder}: the run used the optimizer {config.optimizer.name}; give it again: agentopt.resume(run, optimizer=...)"
         )
     job = assembly.Job.of(loaded, config, None if optimizer is None or isinstance(optimizer, str | Mapping) else optimizer)
+    begun_at = level_of(state.info.get("sandbox", job.sandbox))
+    if level_of(job.sandbox) != begun_at:
+        raise StoreError(
+            f"{folder}: the run was begun at sandbox level {begun_at}, this machine gives {level_of(job.sandbox)}, and scores of unlike "
+            f"levels are not mixed; start a new run with --from {folder}"
+        )
     if job.fingerprint != state.info["fingerprint"]:
         raise StoreError(
             f"{folder}: the task changed since the run began, so scores would not compare; "
@@ -325,12 +338,17 @@ async def _drive(job: assembly.Job, store: Store, writer: _SummaryWriter, interr
     interruptible(loop)
     try:
         state = await loop.drive(job.task.seed_values)
+        writer.write(state)
+    except StoreError as error:
+        if not writer.begun:
+            raise
+        raise RunFailed(str(error)) from error  # the input was good: a disk is full, say
     except UserError:
         raise
     except BaseException:
-        writer.write(run.state)
+        with suppress(StoreError):  # the error that is under way says more
+            writer.write(run.state)
         raise
-    writer.write(state)
     if isinstance(store, SqliteStore):
         store.verify()  # below level 2 a candidate can write into the run folder: then the run must not end in silence
     return read_result(state, store, writer.folder)

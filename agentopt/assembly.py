@@ -22,6 +22,7 @@ from agentopt.core.protocols import (
     OptimizerContext,
     Store,
     TaskCard,
+    Wish,
 )
 from agentopt.core.selection import ordered_objectives
 from agentopt.core.task import Cases, Limits, Parameter, Task
@@ -30,6 +31,7 @@ from agentopt.engine.replay import read_entry
 from agentopt.engine.schedule import Schedule
 from agentopt.loading import fingerprint, make_cases
 from agentopt.results import value_text
+from agentopt.sandbox.levels import choose
 from agentopt.settings import RunConfig
 
 __all__ = ["Job", "adjust", "file_name", "files_of"]
@@ -61,14 +63,16 @@ class Job:
     fingerprint: str
     optimizer: Any = None
     """An Optimizer or a factory of one, when it was given as an object."""
+    strangers: bool = False
+    """Whether code comes from elsewhere than the task."""
 
     @classmethod
-    def of(cls, task: Task, config: RunConfig, optimizer: Any = None) -> Job:
+    def of(cls, task: Task, config: RunConfig, optimizer: Any = None, strangers: bool = False) -> Job:
         cases = make_cases(task)
         ordered_objectives(task.objectives, config.select)
         inputs = tuple(case.input for case in cases["train"])
         card = TaskCard(task.name, task.goal, task.resolved, tuple(task.objectives), tuple(task.measures), inputs)
-        return cls(task, cases, config, card, fingerprint(task, cases), optimizer)
+        return cls(task, cases, config, card, fingerprint(task, cases), optimizer, strangers)
 
     @property
     def budget(self) -> dict[str, float]:
@@ -82,7 +86,8 @@ class Job:
     def executor_name(self) -> str:
         if self.config.executor != "auto":
             return self.config.executor
-        return "boxed" if self.task.has_code or self.task.self_reported else "worker"
+        task = self.task
+        return "boxed" if task.has_code or task.self_reported or task.needs or task.command else "worker"
 
     @property
     def plan(self) -> Plan:
@@ -93,7 +98,16 @@ class Job:
             look_ahead=config.look_ahead or 0,
             target=config.target,
             patience=config.patience,
+            last_look=self._last_look,
         )
+
+    def _last_look(self) -> str:
+        """The judge works from what was loaded at the start. If the files are others now, that must be known."""
+        try:
+            same = fingerprint(self.task, self.cases) == self.fingerprint
+        except OSError:
+            same = False
+        return "" if same else "the task's files changed while the run went on; its scores are those of the files as they were"
 
     def check_budget(self) -> None:
         """Raises ConfigError if a counted unit cannot fit the seed, one child and the test split."""
@@ -125,9 +139,18 @@ class Job:
         context = ArchiveContext(self.card.objectives, self.card.measures, self.config.archive.options)
         return plugins.resolve("archives", self.config.archive.name)(context)
 
+    @property
+    def wish(self) -> Wish:
+        return Wish(self.config.sandbox, self.config.unsafe, self.config.allow_weak_sandbox, self.strangers)
+
+    @property
+    def sandbox(self) -> str:
+        """The level and its walls. Raises UserError if it cannot be had or needs consent."""
+        return choose(self.task, self.wish).text if self.executor_name == "boxed" else self.executor_name
+
     def executor(self, put: Callable[[bytes], str]) -> Executor:
         """The executor that the settings or the task ask for."""
-        context = ExecutorContext(self.task, self.cases, self.config.workers or 1, put)
+        context = ExecutorContext(self.task, self.cases, self.config.workers or 1, put, self.wish)
         return plugins.resolve("executors", self.executor_name)(context)
 
     def describe(self, run: str, source: str | None) -> dict[str, Any]:
@@ -158,7 +181,7 @@ class Job:
             "budget": self.budget,
             "model": None,
             "search": f"no model named: searching with {_NO_MODEL.get(name, name)}, no language model involved",
-            "sandbox": {"boxed": "L1"}.get(self.executor_name, self.executor_name),
+            "sandbox": self.sandbox,
             "host": {"machine": platform.machine(), "system": platform.system(), "kernel": platform.release(), "cores": os.cpu_count()},
             "python": platform.python_version(),
         }

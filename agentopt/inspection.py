@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import secrets
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -22,7 +24,8 @@ from agentopt.core.rng import rollout_seed
 from agentopt.core.task import Case, Task, Values
 from agentopt.loading import make_cases
 from agentopt.sandbox.canary import MARKER
-from agentopt.settings import RunConfig
+from agentopt.sandbox.levels import PROVIDES, brief, level_of
+from agentopt.settings import RunConfig, validate
 
 __all__ = ["Finding", "Scored", "check_task", "read_candidate", "score_candidate"]
 
@@ -72,9 +75,15 @@ def read_candidate(task: Task, path: Path) -> Values:
     return values
 
 
-def score_candidate(task: Task, values: Values, split: str) -> Scored:
-    """Score one candidate on one split in the sandbox a run would use. Raises ConfigError for a split the task lacks."""
-    job = Job.of(task, RunConfig(workers=1))
+def score_candidate(
+    task: Task, values: Values, split: str, sandbox: str = "auto", unsafe: bool = False, allow_weak_sandbox: bool = False
+) -> Scored:
+    """Score one candidate on one split in the sandbox a run would use. Any but the task's own seed is taken for a stranger's.
+
+    Raises ConfigError for a split the task lacks, ConsentError where the walls are weak for a stranger.
+    """
+    config = validate({"workers": 1, "sandbox": sandbox, "unsafe": unsafe, "allow_weak_sandbox": allow_weak_sandbox})
+    job = Job.of(task, config, strangers=values != task.seed_values)
     if split not in job.cases:
         raise ConfigError(f"--split {split}: the task has no such split; it has {', '.join(job.cases)}")
     return asyncio.run(_score(job, values, split))
@@ -121,6 +130,10 @@ def _look(task: Task) -> list[Finding]:
         found.append(Finding("note", f"only {len(cases['test'])} test cases", "an interval needs more to exclude zero"))
     if task.self_reported:
         found.append(Finding("note", "self-reported", "evaluate runs beside the candidate, which can forge it; prefer run and score"))
+    timed = [objective.name for objective in task.objectives if objective.source == "outside" and objective.quantity == "cpu"]
+    if task.command and timed and "no_processes" not in task.needs:
+        detail = "what a program's children use is not always counted; add needs=['no_processes'], or take quantity='wall'"
+        found.append(Finding("note", f"CPU seconds ({timed[0]}) can be hidden", detail))
     return found
 
 
@@ -134,6 +147,9 @@ async def _try(task: Task) -> list[Finding]:
         for _ in range(3):
             passes.append(await _rollouts(executor, job, task.seed_values, train))
         seconds = (time.monotonic() - begun) / 3
+        if task.command:
+            alone = Finding("ok", "every run is a program of its own", "nothing lasts between cases; its box holds one input, no secrets")
+            return [*_seed_findings(job, passes, seconds, executor.sandbox), alone]
         shuffled = list(train)
         Random(0).shuffle(shuffled)
         other = await _rollouts(executor, job, task.seed_values, shuffled)
@@ -147,7 +163,7 @@ def _seed_findings(job: Job, passes: Sequence[Sequence[Rollout]], seconds: float
     failure = next((evaluation.failure for evaluation in evaluations if evaluation.failure), None)
     if failure:
         return [Finding("wrong", f"the seed fails ({failure.kind})", failure.message)]
-    found = [Finding("ok", f"the seed takes {seconds:.3f} s per candidate", f"sandbox {sandbox}")]
+    found = [Finding("ok", f"the seed takes {seconds:.3f} s per candidate", f"sandbox {brief(sandbox)}")]
     slowest = max(rollout.measured.wall for rollouts in passes for rollout in rollouts)
     if slowest > job.task.limits.seconds / 2:
         limit = f"the limit is {job.task.limits.seconds:g} s; slower candidates will time out"
@@ -170,52 +186,100 @@ def _order_findings(straight: Sequence[Rollout], shuffled: Sequence[Rollout]) ->
     return [Finding("note", "the order of cases matters", detail)]
 
 
-_NOTHING = "all memory searched, nothing found"
+# --- canaries
 
 
 def _no_score(case: Case, output: Any, measured: Any) -> dict[str, float]:
     return {}
 
 
-async def _canary_findings(task: Task) -> list[Finding]:
-    """Secrets planted in the answers, in another case and in this process's environment must not be found in the box."""
-    if not (task.has_code or task.self_reported):
-        return [Finding("ok", "no code runs in a box", "canaries are for tasks with code parameters")]
+@contextmanager
+def _planted(task: Task) -> Generator[tuple[Task, dict[str, str]], None, None]:
+    """The task with canaries in it, and where each of them lies: answers, another case, a file beside the task, the environment."""
     train = make_cases(task)["train"]
-    secret, name = MARKER + secrets.token_hex(16), "AGENTOPT_CHECK"
-    planted = {"train": [replace(train[0], expected=[secret, train[0].expected]), Case("canary", [secret], secret)]}
-    probe = replace(task, cases=planted, functions=dict(task.functions))
-    own = task.functions.get("run") or task.functions.get("evaluate")
-    probe.functions = {"run": _searching(own, task.self_reported), "score": _no_score}
-    job = Job.of(probe, RunConfig(workers=1))
-    executor = job.executor(lambda data: "")
-    os.environ[name] = secret
+    answer, other, other_answer, file, key = (MARKER + secrets.token_hex(16) for _ in range(5))
+    cases = {"train": [replace(train[0], expected=[answer, train[0].expected]), Case(_OTHER, [other], other_answer)]}
+    lies = {answer: "the answer of a case", other: "the input of another case", other_answer: "the answer of another case"}
+    beside = _write_beside(task, file)
+    if beside is not None:
+        lies[file] = "a file beside the task"
+    name = "AGENTOPT_CHECK"
+    os.environ[name] = key
+    lies[key] = "the environment of this process"
     try:
-        rollouts = await _rollouts(executor, job, task.seed_values, [(train[0].id, 0)])
+        yield replace(task, cases=cases, needs=(), functions=dict(task.functions)), lies
     finally:
         del os.environ[name]
-        await executor.close()
-    failure = rollouts[0].failure
-    if failure and MARKER in failure.message:
-        return [Finding("wrong", "the box can reach a canary", failure.message.splitlines()[-1])]
-    if failure is None or _NOTHING not in failure.message:
+        if beside is not None:
+            beside.unlink()
+
+
+_OTHER = "agentopt-check"
+
+
+def _write_beside(task: Task, text: str) -> Path | None:
+    """None where there is no folder, or none to write to."""
+    if task.folder is None:
+        return None
+    path = task.folder / f".agentopt-check-{os.getpid()}"
+    try:
+        path.write_text(text)
+    except OSError:
+        return None
+    return path
+
+
+async def _canary_findings(task: Task) -> list[Finding]:
+    """Nothing that was planted may be found in a box, also not after another one was served by the same guard."""
+    if not (task.has_code or task.self_reported):
+        return [Finding("ok", "no code runs in a box", "canaries are for tasks with code parameters")]
+    with _planted(task) as (probe, lies):
+        first = next(iter(make_cases(probe)["train"])).id
+        own = task.functions.get("run") or task.functions.get("evaluate")
+        places = [str(folder) for folder in (task.folder, Path(tempfile.gettempdir())) if folder is not None]
+        probe.functions = {"run": _searching(own, task.self_reported, places, os.getpid()), "score": _no_score}
+        job = Job.of(probe, RunConfig(workers=1))
+        executor = job.executor(lambda data: "")
+        try:
+            await _rollouts(executor, job, task.seed_values, [(_OTHER, 0)])
+            rollouts = await _rollouts(executor, job, task.seed_values, [(first, 0)])
+        finally:
+            await executor.close()
+    return [_conclude(rollouts[0].failure, lies, executor.sandbox)]
+
+
+def _conclude(failure: Failure | None, lies: Mapping[str, str], sandbox: str) -> Finding:
+    try:
+        canaries, searched = json.loads(failure.message.partition("RuntimeError: ")[2] if failure else "")
+    except ValueError:
         why = f"{failure.kind}: {failure.message}" if failure else "it gave no answer"
-        return [Finding("note", "the search for canaries could not work", why)]
-    return [Finding("ok", "no canary was found in the box's memory and environment", "answers, other cases and secrets stay outside")]
+        return Finding("note", "the search for canaries could not work", why)
+    level = level_of(sandbox)
+    searched = f"searched at level {level}: {searched}"
+    if not canaries:
+        planted = f"canaries lay in {', '.join(lies.values())}, and so in the memory of the scorer"
+        return Finding("ok", "no canary was found from inside a box", f"{searched}; {planted}")
+    told = "; ".join(f"{lies.get(canary, canary)} {where}" for canary, where in canaries)
+    inside = any(where in ("in memory", "in the environment") for _, where in canaries)
+    if inside or "no_files" in PROVIDES[level]:
+        return Finding("wrong", "the box can reach a canary", f"{told}; {searched}")
+    return Finding("note", f"level {level} does not hide your files and processes from a box", f"{told}; {searched}")
 
 
-def _searching(own: Any, self_reported: bool) -> Any:
+def _searching(own: Any, self_reported: bool, places: list[str], controller: int) -> Any:
     """A run function that lets the task's own run work, then searches the box and says what it found as an error."""
-    nothing = _NOTHING
+    other = _OTHER
 
     def run(program: Any, input: Any) -> Any:
         from contextlib import suppress
 
-        from agentopt.sandbox.canary import find_canary
+        from agentopt.sandbox import canary
 
         with suppress(Exception):  # only what it leaves in memory matters here
             if own is not None:
                 own(program) if self_reported else own(program, input)
-        raise RuntimeError(find_canary() or nothing)
+        if repr(input).startswith(f"['{canary.MARKER}"):
+            return other  # the box before the one that searches
+        raise RuntimeError(json.dumps(canary.search(places, canary.relatives(controller))))
 
     return run

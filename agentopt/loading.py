@@ -196,6 +196,8 @@ def fingerprint(task: Task, cases: Cases) -> str:
         [(o.name, o.direction, o.source, o.floor, o.ceiling) for o in task.objectives],
         [(split, [case.id for case in members]) for split, members in cases.items()],
     ]
+    if task.command:
+        described.append([("build", [*task.build]), ("command", [*task.command])])
     for members in cases.values():
         for case in members:
             digest.update(_bytes_of(case.input) + _bytes_of(case.expected))

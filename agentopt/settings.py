@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,6 +39,9 @@ class RunConfig(BaseModel):
     optimizer: Plugin = Plugin(name=_DEFAULT_PARTS["optimizer"]["name"])
     archive: Plugin = Plugin(name=_DEFAULT_PARTS["archive"]["name"])
     executor: str = "auto"
+    sandbox: Literal["auto", "L0", "L1", "L2"] = "auto"
+    unsafe: bool = False
+    allow_weak_sandbox: bool = False
     workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     rng_seed: int = 0
     deterministic: bool | None = None

@@ -12,7 +12,7 @@ import pytest
 
 from agentopt.core.candidate import Candidate, Proposal
 from agentopt.core.evaluation import Rollout
-from agentopt.core.protocols import ExecutorContext
+from agentopt.core.protocols import ExecutorContext, Wish
 from agentopt.core.task import Case, Limits, Objective, Parameter, Task
 from agentopt.sandbox import client
 from agentopt.scoring import client as scoring_client
@@ -60,13 +60,13 @@ def candidate(task: Task, **values) -> Candidate:
     return Candidate.of(Proposal({**task.seed_values, **values}), task.resolved)
 
 
-def context(task: Task, capacity: int = 1, kept: list[bytes] | None = None) -> ExecutorContext:
+def context(task: Task, capacity: int = 1, kept: list[bytes] | None = None, wish: Wish = Wish()) -> ExecutorContext:  # noqa: B008
     def put(data: bytes) -> str:
         if kept is not None:
             kept.append(data)
         return f"printed-{len(data)}"
 
-    return ExecutorContext(task, task.make_cases(), capacity, put)
+    return ExecutorContext(task, task.make_cases(), capacity, put, wish)
 
 
 @asynccontextmanager

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 _HERE = ("localhost", "127.", "::1", "0.0.0.0")
 
@@ -22,3 +29,26 @@ def _stay_here(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_stay_here)
+
+
+@pytest.fixture
+def level_3(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+    """A machine that runs whole programs, and a temporary folder that the spare user of root's boxes may enter.
+
+    Elsewhere the test is skipped with the reason; where everything has to be tested (AGENTOPT_CI) it fails with it.
+    """
+    from agentopt.sandbox.files import remove_folder
+    from agentopt.sandbox.program_probe import probe_programs
+
+    folder = Path(tempfile.mkdtemp(prefix="agentopt-tests-", dir="/tmp"))
+    folder.chmod(0o711)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    try:
+        why = probe_programs() or ("" if shutil.which("g++") else "there is no g++ to build with")
+        if why and os.environ.get("AGENTOPT_CI"):
+            pytest.fail(why)
+        if why:
+            pytest.skip(why)
+        yield folder
+    finally:
+        remove_folder(folder)

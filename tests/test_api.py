@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import agentopt as ao
+from agentopt.cli.common import print_result
 from agentopt.core.errors import ConfigError, MissingExtra, RunFailed, SeedFailed, StoreError
 from agentopt.core.events import canonical
 from agentopt.store.sqlite import SqliteStore
@@ -150,14 +151,37 @@ def test_a_changed_task_is_not_resumed(tmp_path: Path):
         ao.resume("run", budget="2evals")
 
 
+@pytest.mark.parametrize("deed", ["changed", "gone", "as it was"])
+def test_files_that_change_under_a_run_are_said_so(tmp_path: Path, deed: str, capsys: pytest.CaptureFixture[str]):
+    file = write_task(tmp_path / "line")
+    (tmp_path / "line" / "table.txt").write_text("1")
+    task = ao.load_task(file)
+    task.box_files = ("table.txt",)
+
+    def act(event: Any, state: Any) -> None:
+        table = tmp_path / "line" / "table.txt"
+        if len(state.test) == 2 and table.exists() and deed != "as it was":
+            table.write_text("2") if deed == "changed" else table.unlink()
+
+    result = ao.evolve(task, budget="3evals", optimizer=STEPS, executor="inline", out="run", on_event=act)
+    warnings = result.summary["warnings"]
+    assert len(warnings) == (deed != "as it was")
+    assert all("the task's files changed while the run went on" in text for text in warnings)
+    assert ao.load_run("run").summary["warnings"] == warnings
+    print_result(result)
+    assert ("warning: the task's files changed" in capsys.readouterr().out) == (deed != "as it was")
+
+
 def test_the_seed_can_come_from_a_run_or_a_file(tmp_path: Path):
     file = write_task(tmp_path / "line")
     first = ao.evolve(file, budget="20evals", optimizer=STEPS, executor="inline", out="first")
     assert first.best is not None
-    second = ao.evolve(file, budget="3evals", optimizer=STEPS, executor="inline", out="second", from_="first")
+    second = ao.evolve(file, budget="3evals", optimizer=STEPS, executor="inline", out="second", from_="first", allow_weak_sandbox=True)
     assert second.seed is not None
     assert second.seed.id == first.best.id
-    third = ao.evolve(file, budget="3evals", optimizer=STEPS, executor="inline", out="third", from_="first/best/f.py")
+    third = ao.evolve(
+        file, budget="3evals", optimizer=STEPS, executor="inline", out="third", from_="first/best/f.py", allow_weak_sandbox=True
+    )
     assert third.seed is not None
     assert third.seed.id == first.best.id
     assert ao.resume("third", budget="2evals").evaluations == 5, "a resumed run keeps its own seed"
@@ -276,7 +300,7 @@ def test_a_disk_that_fills_up_in_the_middle_loses_nothing(in_tmp: Path, monkeypa
         return append(self, kind, data)
 
     monkeypatch.setattr(SqliteStore, "append", full)
-    with pytest.raises(StoreError, match="the disk is full"):
+    with pytest.raises(RunFailed, match="the disk is full"):
         number("run")
     monkeypatch.undo()
     monkeypatch.chdir(in_tmp)

@@ -1,16 +1,18 @@
-"""score and check outside of a run; the attacks that doctor runs."""
+"""score and check outside of a run."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agentopt import Case, Objective, Task, load_task
-from agentopt.attacks import examine
 from agentopt.core.errors import ConfigError, TaskError
 from agentopt.inspection import check_task, read_candidate, score_candidate
 from agentopt.loading import complete
+from agentopt.sandbox import levels
 from tests.toys import SEED, TASK_FILE, number_task, write_task
 
 
@@ -26,7 +28,7 @@ def test_scoring_a_file_on_a_split(tmp_path: Path):
     found = score_candidate(task, values, "test")
     assert found.scores["error"] == pytest.approx(0.0)
     assert found.to_json()["cases"] == {f"test-{k}": {"error": pytest.approx(0.0)} for k in range(3)}
-    assert found.sandbox == "L1"
+    assert levels.level_of(found.sandbox) in levels.LEVELS[1:]
     assert score_candidate(task, task.seed_values, "train").scores["error"] > 1
     better.write_text("def f(x):\n    raise ValueError('no')\n")
     broken = score_candidate(task, read_candidate(task, better), "validation")
@@ -55,7 +57,7 @@ def test_check_praises_a_good_task(tmp_path: Path):
     assert found["cases"] == "ok"
     assert found["only 3 test cases"] == "note"
     assert found["the order of cases does not matter"] == "ok"
-    assert found["no canary was found in the box's memory and environment"] == "ok"
+    assert found["no canary was found from inside a box"] == "ok"
     assert "wrong" not in found.values()
 
 
@@ -95,6 +97,57 @@ def test_check_finds_a_canary_that_leaks(tmp_path: Path):
     first = check_task(load_task(write_task(tmp_path / "line", leaking)))[0]
     assert (first.verdict, first.what) == ("wrong", "the box can reach a canary")
     assert "-canary-000" in first.detail
+    assert "searched at level L" in first.detail
+
+
+def test_check_says_what_it_searched_and_leaves_nothing_behind(tmp_path: Path):
+    folder = write_task(tmp_path / "line").parent
+    (found,) = (finding for finding in check_task(load_task(folder)) if "canary" in finding.what)
+    assert "MB of its own memory, its environment, 0 files of 2 folders, the memory of 0 of" in found.detail
+    assert (
+        "the answer of a case, the input of another case, the answer of another case, a file beside the task, the environ" in found.detail
+    )
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".agentopt")] == []
+    assert "AGENTOPT_CHECK" not in os.environ
+
+
+def test_check_finds_a_file_that_a_box_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = write_task(tmp_path / "line").parent
+    readable = levels.readable_paths
+    monkeypatch.setattr(levels, "readable_paths", lambda task: [*readable(task), str(folder)])
+    first = check_task(load_task(folder))[0]
+    assert (first.verdict, first.what) == ("wrong", "the box can reach a canary")
+    assert first.detail.startswith(f"a file beside the task in {folder}")
+
+
+def test_check_says_what_a_weak_level_does_not_hide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    machine = replace(levels.look_at(), without_landlock="not here")
+    monkeypatch.setattr(levels, "look_at", lambda: machine)
+    (found,) = (finding for finding in check_task(load_task(write_task(tmp_path / "line"))) if "searched at level L1" in finding.detail)
+    assert (found.verdict, found.what) == ("note", "level L1 does not hide your files and processes from a box")
+    assert "a file beside the task in" in found.detail
+
+
+def test_check_does_without_a_file_where_it_cannot_write_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    task = load_task(write_task(tmp_path / "line"))
+
+    def refuse(path: Path, text: str) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    (found,) = (finding for finding in check_task(task) if "canary" in finding.what)
+    assert found.verdict == "ok"
+    assert "a file beside the task" not in found.detail
+
+
+def test_check_says_when_the_search_cannot_work(tmp_path: Path):
+    ending = TASK_FILE.replace("return [program.f(x)", "import os\n    if input != [0.1, 1.0]: os._exit(0)\n    return [program.f(x)")
+    quick = ending.replace("[0.5 * k + 0.1, 1.0]", "[0.1, 1.0]")
+    found = verdicts(load_task(write_task(tmp_path / "quick", quick)))
+    assert found["no canary was found from inside a box"] == "ok"
+    always = TASK_FILE.replace("return [program.f(x)", "import os\n    os._exit(0)\n    return [program.f(x)")
+    found = verdicts(load_task(write_task(tmp_path / "always", always)))
+    assert found["the search for canaries could not work"] == "note"
 
 
 def test_a_run_function_that_names_the_cases_is_refused(tmp_path: Path):
@@ -103,11 +156,17 @@ def test_a_run_function_that_names_the_cases_is_refused(tmp_path: Path):
         check_task(load_task(write_task(tmp_path / "line", leaking)))
 
 
-def test_doctor_attacks_are_stopped_at_the_level_that_promises_it():
-    report = examine()
-    assert report.level == "L1"
-    assert report.holds, [attack for attack in report.attacks if not attack.stopped]
-    promised = {attack.name: attack for attack in report.attacks if attack.promised}
-    assert len(promised) == 8
-    assert promised["endless loop"].by == "the guard's deadline"
-    assert "L1 protects the score, not the machine" in report.advice[0]
+@pytest.mark.usefixtures("level_3")
+def test_check_tries_whole_programs_and_says_where_seconds_can_hide():
+    from tests.hostile.programs import make_task
+
+    timed = [Objective("seconds", "min", source="outside", quantity="cpu")]
+    task = make_task("python", objectives=timed)
+    task.functions["score"] = lambda case, output, measured: {}
+    found = verdicts(task)
+    assert found["every run is a program of its own"] == "ok"
+    assert found["CPU seconds (seconds) can be hidden"] == "note"
+    assert "the order of cases matters" not in found
+    alone = make_task("python", objectives=timed, needs=("no_processes",))
+    alone.functions["score"] = lambda case, output, measured: {}
+    assert "CPU seconds (seconds) can be hidden" not in verdicts(alone)

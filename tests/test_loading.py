@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,5 +136,7 @@ def test_the_fingerprint_changes_with_what_matters(folder: Path):
     (folder / "seed.py").write_text("def f(x):\n    return x\n")
     (folder / "task.py").write_text(TASK.replace("return output", "return output + 1"))
     assert fingerprint(load_task(folder), make_cases(task)) != before
+    built = [replace(task, command=["./f"], build=build) for build in ([], ["cc", "f.c"])]
+    assert len({before, *(fingerprint(each, make_cases(each)) for each in built)}) == 3
     for changed in (Case("a", 2), Case("a", 1, expected={3}), Case("b", 1)):
         assert fingerprint(task, {"train": (changed,)}) != before

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -13,9 +14,25 @@ if TYPE_CHECKING:
 
     from agentopt.results import Found, Result
 
-__all__ = ["exit_with", "format_scores", "print_json", "print_result"]
+__all__ = ["exit_with", "format_scores", "print_json", "print_result", "with_consent"]
 
+_T = TypeVar("_T")
 _EXIT = {"budget": 0, "target": 0, "exhausted": 0, "interrupted": 130}
+
+
+def with_consent(act: Callable[[dict[str, Any]], _T]) -> _T:
+    """``act({})``; if that needs a consent, a person at a terminal is asked, and nobody else."""
+    from agentopt.core.errors import ConsentError
+
+    try:
+        return act({})
+    except ConsentError as error:
+        if not sys.stdin.isatty():
+            raise
+        typer.echo(str(error), err=True)
+        if not typer.confirm("Allow it this once?", err=True):
+            raise
+    return act({"allow_weak_sandbox": True})
 
 
 def print_json(data: Mapping[str, Any]) -> None:
@@ -46,6 +63,7 @@ def print_result(result: Result) -> None:
         if result.best.test is None:
             lines.append(_why_no_test(result))
     lines += [describe(comparison) for comparison in result.comparisons]
+    lines += [f"warning: {harmless(text)}" for text in result.summary.get("warnings", ())]
     if result.summary.get("self_reported"):
         lines.append("self-reported: the candidate computed these scores itself")
     if result.run and result.best:

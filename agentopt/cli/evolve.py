@@ -25,11 +25,14 @@ def evolve(
     patience: Annotated[int | None, typer.Option(help="Stop after so many evaluations without a better best.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Take a run's best, or a file, as the seed.")] = None,
     select: Annotated[str | None, typer.Option(help="The objective (or several, by commas) that decides which is the best.")] = None,
+    sandbox: Annotated[str | None, typer.Option(help="The walls around candidates: auto (the best there are), L2 or L1.")] = None,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="No walls at all (level L0); the run is stamped with it.")] = False,
+    allow_weak_sandbox: Annotated[bool, typer.Option("--allow-weak-sandbox", help="Let code from elsewhere run below level L2.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Search for better candidates of TASK until the budget is spent."""
     from agentopt.api import evolve as run_evolve
-    from agentopt.cli.common import exit_with, print_json, print_result
+    from agentopt.cli.common import exit_with, print_json, print_result, with_consent
     from agentopt.cli.progress import Progress
 
     given: dict[str, Any] = {
@@ -44,9 +47,13 @@ def evolve(
         "patience": patience,
         "from_": from_,
         "select": select,
+        "sandbox": sandbox,
+        "unsafe": unsafe or None,
+        "allow_weak_sandbox": allow_weak_sandbox or None,
     }
+    options = {key: value for key, value in given.items() if value is not None}
     with Progress() as progress:
-        result = run_evolve(task, on_event=progress, **{key: value for key, value in given.items() if value is not None})
+        result = with_consent(lambda consent: run_evolve(task, on_event=progress, **options | consent))
     if json:
         print_json(result.summary)
     else:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agentopt.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agentopt.core.evaluation import Entry
 
 __all__ = ["export"]
 
@@ -19,9 +23,10 @@ def export(
     file: Annotated[Path, typer.Argument(help="Where to write; for several parameters a folder, or a .json file for all of them.")],
     best: Annotated[bool, typer.Option("--best", help="Export the best candidate; the default.")] = False,
     candidate: Annotated[str | None, typer.Option(help="Export this candidate: an id or the beginning of one, or seed.")] = None,
+    artifacts: Annotated[bool, typer.Option("--artifacts", help="Export what its rollouts kept; FILE is a folder then.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
-    """Write a candidate's parameters to FILE."""
+    """Write a candidate's parameters, or its artifacts, to FILE."""
     from agentopt.cli.reading import open_log
     from agentopt.cli.writing import replace_files
 
@@ -30,13 +35,26 @@ def export(
     with open_log(run) as log:
         key = log.resolve(candidate or "best")
         entry = log.entry(key)
-        files = _files(file, log.files(entry), entry.candidate.values)
+        files: Mapping[Path, str | bytes]
+        files = _artifacts(file, entry, log.store.get) if artifacts else _files(file, log.files(entry), entry.candidate.values)
     there = [path for path in files if path.exists()]
     if there and not force:
         raise ConfigError(f"{there[0]}: it exists already; choose another name, or overwrite it with --force")
     replace_files(files)
     for path in files:
         typer.echo(f"wrote {path} (candidate {key})")
+
+
+def _artifacts(target: Path, entry: Entry, get: Callable[[str], bytes]) -> dict[Path, bytes]:
+    """Path -> bytes; a file's name says case, repeat and artifact. Raises ConfigError when there are none."""
+    found: dict[Path, bytes] = {}
+    for rollout in entry.evaluation.rollouts if entry.evaluation else ():
+        for name, digest in rollout.artifacts.items():
+            plain = re.sub(r"[^A-Za-z0-9_-]", "_", rollout.case)
+            found[target / f"{plain}-{rollout.repeat}-{PurePosixPath(name).name}"] = get(digest)
+    if not found:
+        raise ConfigError(f"candidate {entry.id} kept no artifacts; a task keeps some with ctx.artifact(name, data)")
+    return found
 
 
 def _files(target: Path, texts: Mapping[str, str], values: Mapping[str, object]) -> dict[Path, str]:

@@ -17,6 +17,7 @@ from agentopt.core.fold import Member
 from agentopt.core.selection import rank_key
 from agentopt.core.task import Objective
 from agentopt.results import compare_on_test, describe
+from agentopt.sandbox.levels import brief
 from agentopt.store.layout import BEST
 
 __all__ = ["print_overview"]
@@ -54,10 +55,12 @@ def _head(log: RunLog, standing: Standing) -> Table:
     table.add_row("task", harmless(task["name"]) + (f": {goal}" if goal else ""))
     table.add_row("search", _search(log))
     table.add_row("cases", _cases(log))
-    sandbox = str(state.info.get("sandbox", "-"))
-    table.add_row("sandbox", f"{sandbox} (no walls)" if sandbox in ("L0", "inline") else sandbox)
+    sandbox = brief(str(state.info.get("sandbox", "-")))
+    table.add_row("sandbox", f"{sandbox} (no walls)" if sandbox in ("L0", "inline") else harmless(sandbox))
     if task.get("self_reported"):
         table.add_row("scores", Text("self-reported: the candidates computed them themselves and may have forged them", style="yellow"))
+    for text in state.warnings:
+        table.add_row("warning", Text(harmless(text), style="yellow"))
     table.add_row("spent", _spent(log))
     return table
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from agentopt.core.budget import format_budget
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
+from agentopt.sandbox.levels import brief
 
 __all__ = ["Progress"]
 
@@ -44,6 +45,8 @@ class Progress:
         if self._state is None:
             self._begin(state)
         self._state = state
+        if event.kind == "note" and event.data["kind"] in ("warning", "infrastructure"):
+            self._console.print(f"warning: {event.data['text']}", markup=False)
         if self._console.is_terminal or event.kind != "admitted":
             return
         now = time.monotonic()
@@ -58,7 +61,7 @@ class Progress:
         workers = info["config"]["workers"]
         self._console.print(
             f"{info['task']['name']}: budget {format_budget(state.limits)}, {workers} worker{'s' if workers > 1 else ''}, "
-            f"sandbox {info['sandbox']}, run {info['run']}",
+            f"sandbox {brief(info['sandbox'])}, run {info['run']}",
             markup=False,
         )
 

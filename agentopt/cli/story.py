@@ -35,6 +35,7 @@ def print_story(log: RunLog, key: str, console: Console) -> None:
         _title(console, f"why it failed ({entry.failure.kind})")
         console.print(Text(capped(entry.failure.message, _PRINTED_LINES), style="red"), soft_wrap=True)
     _print_printed(log, events, console)
+    _print_artifacts(log, entry, console)
 
 
 def _title(console: Console, text: str) -> None:
@@ -183,3 +184,11 @@ def _print_printed(log: RunLog, events: Sequence[Event], console: Console) -> No
         console.print(Text(capped(text.rstrip("\n"), _PRINTED_LINES)), soft_wrap=True)
     if len(cases) > _PRINTED_SHOWN:
         console.print(f"... and {len(cases) - _PRINTED_SHOWN} more outputs", style="dim")
+
+
+def _print_artifacts(log: RunLog, entry: Entry, console: Console) -> None:
+    rollouts = entry.evaluation.rollouts if entry.evaluation else ()
+    names = [f"{rollout.case}: {', '.join(rollout.artifacts)}" for rollout in rollouts if rollout.artifacts]
+    if names:
+        _title(console, harmless(f"artifacts: agentopt export {log.folder} --candidate {entry.id} --artifacts FOLDER"))
+        console.print(Text(capped("\n".join(names), _PRINTED_LINES)), soft_wrap=True)

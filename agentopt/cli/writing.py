@@ -12,7 +12,7 @@ from agentopt.core.errors import ConfigError
 __all__ = ["replace_files"]
 
 
-def replace_files(files: Mapping[Path, str]) -> None:
+def replace_files(files: Mapping[Path, str | bytes]) -> None:
     """Write every text beside its file first and then put all in place; links and permissions stay. Raises ConfigError."""
     ready: list[tuple[Path, Path]] = []
     at = Path()
@@ -23,7 +23,7 @@ def replace_files(files: Mapping[Path, str]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}.tmp")
             ready.append((temporary, target))
-            temporary.write_bytes(text.encode("utf-8", "surrogatepass"))
+            temporary.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
             if target.exists():
                 shutil.copymode(target, temporary)
         for temporary, target in ready:

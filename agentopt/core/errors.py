@@ -4,10 +4,12 @@ AgentoptError
 ├── UserError             bad input; the message is one sentence naming file, key and fix (exit code 2)
 │   ├── TaskError         a task file or Task object that cannot be used
 │   ├── ConfigError       a flag, a config key or a value
+│   │   └── ConsentError  what was asked is possible, but the user has to say so
 │   ├── SeedFailed        the seed candidate does not score
 │   ├── StoreError        a run folder that cannot be opened, read or written
 │   └── MissingExtra      an optional dependency that is not installed
 ├── RunFailed             the run cannot go on and it is not the input's fault (exit code 1)
+├── ModelError            a language model gave no reply; it says why and whether asking again may help (core/chat.py)
 ├── InfrastructureError   our process or the machine failed under a rollout; retried, never blamed on a candidate
 └── Reject                raised by a task's score function: the output is invalid
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 __all__ = [
     "AgentoptError",
     "ConfigError",
+    "ConsentError",
     "InfrastructureError",
     "MissingExtra",
     "Reject",
@@ -46,6 +49,10 @@ class TaskError(UserError):
 
 class ConfigError(UserError):
     """An unknown key or an unusable value in flags, ``--set``, a config file or keyword arguments."""
+
+
+class ConsentError(ConfigError):
+    """Code from elsewhere would run behind weak walls; the message names the flag that allows it."""
 
 
 class SeedFailed(UserError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
 from typing import Any, Literal, get_args
 
 from agentopt.core.candidate import Candidate
@@ -58,7 +57,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One candidate on one case, one repeat. ``output`` is the digest of the output's bytes, ``printed`` of what it printed."""
+    """One candidate on one case, one repeat. ``output`` is the digest of the output's bytes, ``printed`` of what it printed.
+
+    ``artifacts`` are the digests, by name, of the bytes that ``run`` handed to ``ctx.artifact``.
+    """
 
     case: str
     split: str
@@ -69,6 +71,7 @@ class Rollout:
     feedback: str = ""
     output: str = ""
     printed: str = ""
+    artifacts: Mapping[str, str] = field(default_factory=dict[str, str])
     failure: Failure | None = None
     measured: Measured = field(default_factory=Measured)
 
@@ -79,7 +82,7 @@ class Rollout:
     def to_json(self) -> dict[str, Any]:
         """Only what differs from the default: this is the bulk of a log."""
         data: dict[str, Any] = {"case": self.case, "split": self.split, "repeat": self.repeat, "rng_seed": self.rng_seed}
-        for name in ("scores", "measures", "feedback", "output", "printed"):
+        for name in ("scores", "measures", "feedback", "output", "printed", "artifacts"):
             if value := getattr(self, name):
                 data[name] = value
         if self.failure:
@@ -100,6 +103,7 @@ class Rollout:
             feedback=data.get("feedback", ""),
             output=data.get("output", ""),
             printed=data.get("printed", ""),
+            artifacts=data.get("artifacts", {}),
             failure=Failure.from_json(failure) if failure else None,
             measured=Measured(*data.get("measured", ())),
         )
@@ -129,6 +133,8 @@ def aggregate(rollouts: Sequence[Rollout], objectives: Sequence[Objective], how:
 
     A failed rollout counts with the objective's worst value; callers that let one failure fail the candidate never get here with one.
     """
+    from statistics import fmean, stdev  # with it come decimal and fractions, and every box pays for what is loaded
+
     by_case: dict[str, list[Mapping[str, float]]] = {}
     for rollout in rollouts:
         worst = {o.name: o.worst for o in objectives if o.worst is not None}

@@ -30,8 +30,10 @@ PAID_KINDS = frozenset({"run_started", "resumed", "llm_request", "llm_reply", "s
 """Events on the disk before the next step: losing one in a power cut would cost money or the run's identity."""
 GENESIS = b"agentopt"
 _VOLATILE: Mapping[str, tuple[str, ...]] = {
-    "run_started": ("run", "host", "version", "source", "python"),
+    "run_started": ("run", "host", "version", "source", "python", "sandbox"),
     "rollout": ("measured",),
+    "evaluated": ("sandbox",),
+    "confirmed": ("sandbox",),
     "stopped": ("spent", "why"),
 }
 
@@ -69,6 +71,8 @@ def canonical(events: Iterable[Event]) -> list[tuple[str, Mapping[str, Any]]]:
         if event.kind == "resumed":
             if rows and rows[-1][0] == "stopped":
                 rows.pop()
+            continue
+        if event.kind == "note" and event.data.get("kind") == "infrastructure":
             continue
         volatile = _VOLATILE.get(event.kind, ())
         rows.append((event.kind, {key: value for key, value in event.data.items() if key not in volatile}))

@@ -80,6 +80,10 @@ class RunState:
     best_id: str = ""
     test: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """Per candidate scored on test: scores, spread, n, and the scores per case."""
+    warnings: list[str] = field(default_factory=list[str])
+    """What a reader of the result has to know, as it was noted."""
+    infrastructure_noted: bool = False
+    """Whether it was noted that our own processes or the machine failed under a rollout."""
     seconds_before: float = 0.0
     session_started: float = 0.0
     last_time: float = 0.0
@@ -186,6 +190,9 @@ class RunState:
         return select_best([(key, member.confirmed) for key, member in self.front.items()], self.ranking) or ""
 
     def _on_note(self, event: Event) -> None:
+        if event.data["kind"] in ("warning", "infrastructure"):
+            self.warnings.append(event.data["text"])
+        self.infrastructure_noted = self.infrastructure_noted or event.data["kind"] == "infrastructure"
         if event.data["kind"] == "refused":
             self.failures["refused"] += 1
             self.asks = max(self.asks, event.data["index"] + 1)
@@ -217,6 +224,7 @@ class RunState:
             "optimizer": self.info.get("config", {}).get("optimizer"),
             "self_reported": self.info.get("task", {}).get("self_reported", False),
             "sandbox": self.info.get("sandbox"),
+            "warnings": list(self.warnings),
         }
 
     def _test_scores(self, candidate: str) -> dict[str, float] | None:

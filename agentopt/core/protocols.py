@@ -19,6 +19,7 @@ __all__ = [
     "Executor",
     "ExecutorContext",
     "Exhausted",
+    "ManySession",
     "Optimizer",
     "OptimizerContext",
     "Refused",
@@ -27,6 +28,7 @@ __all__ = [
     "TaskCard",
     "View",
     "Wait",
+    "Wish",
 ]
 
 
@@ -155,9 +157,20 @@ class Session(Protocol):
         ...
 
 
+class ManySession(Session, Protocol):
+    """A session that can do several rollouts at once, which saves ways when each is short."""
+
+    async def rollouts(self, jobs: Sequence[tuple[str, int, int]]) -> Sequence[Rollout]:
+        """The first of ``(case_id, repeat, rng_seed)``, and as many of those after it as the session likes, in order.
+
+        Those after one that failed may be missing or there: the engine takes what it needs. An ``infrastructure`` failure stands alone.
+        """
+        ...
+
+
 @runtime_checkable
 class Executor(Protocol):
-    """Where candidates run. ``capacity`` is how many sessions may be open at once; ``sandbox`` the level, e.g. ``"L1"``."""
+    """Where candidates run. ``capacity`` is how many sessions may be open at once; ``sandbox`` the level, alone or with its walls."""
 
     @property
     def capacity(self) -> int: ...
@@ -168,6 +181,16 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What the user asks of the sandbox: a level or "auto", and what they consent to. ``strangers``: code from elsewhere will run."""
+
+    level: str = "auto"
+    unsafe: bool = False
+    allow_weak: bool = False
+    strangers: bool = False
+
+
+@dataclass(frozen=True)
 class ExecutorContext:
     """What an executor's factory gets. ``put`` keeps bytes (what a candidate printed) and returns their digest."""
 
@@ -175,6 +198,7 @@ class ExecutorContext:
     cases: Cases
     capacity: int = 1
     put: Callable[[bytes], str] = lambda data: ""
+    wish: Wish = Wish()
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from agentopt.core.errors import TaskError
 
 __all__ = [
+    "NEEDS",
     "RESERVED_NAMES",
     "SPLITS",
     "Case",
@@ -34,6 +35,8 @@ Value = Any
 """A str (prompt, code), a JSON mapping (config), or a number, bool or str (value)."""
 Values = Mapping[str, Value]
 SPLITS = ("train", "validation", "test")
+NEEDS = ("tree_kill", "memory_bound", "clean_environment", "no_network", "no_files", "no_processes")
+"""What a task may ask of the sandbox."""
 RESERVED_NAMES = frozenset({"feedback", "measures", "artifacts"})
 _DEFAULT_ENTRY = "\0name"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -141,8 +144,12 @@ class Limits:
     """What it may print over its life; the first 64 KiB are kept."""
     output_mb: float = 64.0
     """Size of one returned output."""
+    artifacts_mb: float = 1.0
+    """Size of all artifacts of one rollout together: they stay in the run's log."""
     file_mb: float = 64.0
     """Size of one file it writes in its scratch folder."""
+    scratch_mb: float = 256.0
+    """Size of all files in its scratch folder together, on top of the task's box_files. The folder may lie in memory."""
     score_seconds: float = 60.0
     """Wall seconds the scorer may take for one output."""
 
@@ -193,6 +200,15 @@ class Task:
     """Modules the box imports before the candidate, once for all candidates."""
     box_files: Sequence[str] = ()
     """Files beside the task that ``run`` may read or import in the box."""
+    build: Sequence[str] = ()
+    """The compiler and its arguments, run once per candidate: ``["g++", "-O2", "-o", "solve", "solve.cpp"]``."""
+    command: Sequence[str] = ()
+    """The program and its arguments, run once per case in place of ``run``: ``["./solve"]``.
+
+    The case's input is its stdin, text or bytes, or ``{"stdin": ..., "args": [...]}``; its stdout, as text, is the output.
+    """
+    needs: Sequence[str] = ()
+    """Walls without which the task does not run, out of ``NEEDS``."""
     limits: Limits = field(default_factory=Limits)
     repeats: int = 1
     aggregate: Callable[[Sequence[Mapping[str, float]]], Mapping[str, float]] | None = None
@@ -219,6 +235,11 @@ class Task:
     def evaluate(self, function: _Function) -> _Function:
         """Register ``evaluate(program) -> scores``; it works wholly in the box, so its results are *self-reported*."""
         self.functions["evaluate"] = function
+        return function
+
+    def warm(self, function: _Function) -> _Function:
+        """Register ``warm()``; it works once before boxes are forked: imports and tables that all candidates share. No threads, no GPU."""
+        self.functions["warm"] = function
         return function
 
     @property
@@ -287,6 +308,8 @@ class Task:
             raise TaskError(f"{where}: limits is a {type(self.limits).__name__}; use agentopt.Limits")
         if not isinstance(self.repeats, int) or self.repeats < 1:
             raise TaskError(f"{where}: repeats is {self.repeats!r}; it must be a whole number of at least 1")
+        if unknown := sorted(set(self.needs) - set(NEEDS)):
+            raise TaskError(f"{where}: needs names {unknown[0]!r}; a task may need {', '.join(NEEDS)}")
         self._check_functions(where)
 
     def _check_functions(self, where: str) -> None:
@@ -294,9 +317,25 @@ class Task:
             raise TaskError(f"{where}: on_case_failure is {self.on_case_failure!r}; it is 'fail' or 'worst'")
         if self.on_case_failure == "worst" and any(objective.worst is None for objective in self.objectives):
             raise TaskError(f"{where}: on_case_failure='worst' needs a floor (max) or ceiling (min) on every objective")
-        if not self.functions:
+        if self.command or self.build:
+            self._check_program(where)
+        if not set(self.functions) - {"warm"}:
             raise TaskError(f"{where} has neither run nor score; decorate two functions with @task.run and @task.score")
-        if self.self_reported and len(self.functions) > 1:
+        if self.self_reported and set(self.functions) & {"run", "score"}:
             raise TaskError(f"{where} has evaluate beside run or score; keep either evaluate or the pair")
         if "run" in self.functions and "score" not in self.functions:
             raise TaskError(f"{where} has run but no score; decorate a function (case, output, measured) with @task.score")
+
+    def _check_program(self, where: str) -> None:
+        for key, words in (("command", self.command), ("build", self.build)):
+            if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word and "\0" not in word for word in words):
+                raise TaskError(f"{where}: {key} is {words!r}; give a list of words, none of them empty: ['./solve', '--fast']")
+        if not self.command:
+            raise TaskError(f"{where} has build but no command; name the program that is built: command=['./solve']")
+        for key in ("run", "evaluate", "warm"):
+            if key in self.functions:
+                raise TaskError(f"{where} has {key} beside command; the program is what runs, so keep only score")
+        if "score" not in self.functions:
+            raise TaskError(f"{where} has command but no score; decorate a function (case, output, measured) with @task.score")
+        if self.imports:
+            raise TaskError(f"{where} has imports beside command; a program imports by itself")

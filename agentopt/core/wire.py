@@ -12,31 +12,33 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from socket import socket
-from typing import TYPE_CHECKING, Any, NoReturn, cast
-
-if TYPE_CHECKING:
-    from asyncio import StreamReader  # boxes need no event loop: each module they carry makes them slower to fork
+from typing import Any, NoReturn, cast
 
 __all__ = [
     "CONTROL_CAP",
     "HEADER",
+    "FrameSocket",
+    "Frames",
     "NonFiniteError",
     "TooLargeError",
     "WireError",
     "decode",
     "encode",
     "pack",
+    "pack_head",
     "parse_control",
     "parse_header",
-    "read_frame",
-    "receive",
 ]
 
 HEADER = struct.Struct("<4sIQ")
 CONTROL_CAP = 1 << 20
 _MAGIC = b"aopt"
+_ROOM = 1 << 16
+_FIRST_ROOM = 1 << 12
 _TEXT_LENGTH = struct.Struct("<Q")
 _MAX_DEPTH = 100
+_MAX_NESTED = 4_000_000
+"""Lists and dicts in one value: a byte that opens one takes a hundred in memory."""
 _MAX_DIMENSIONS = 32
 _TAG = "$wire"
 _DTYPE = re.compile(r"[<>|=]?([biufc])(\d{1,2})")
@@ -65,11 +67,16 @@ class NonFiniteError(WireError):
 
 def pack(control: Mapping[str, Any], body: bytes | memoryview = b"") -> bytes:
     """One frame."""
+    return b"".join((pack_head(control, len(body)), body))
+
+
+def pack_head(control: Mapping[str, Any], body_length: int) -> bytes:
+    """A frame up to its body."""
     text = _COMPACT(control).encode()
-    return b"".join((HEADER.pack(_MAGIC, len(text), len(body)), text, body))
+    return HEADER.pack(_MAGIC, len(text), body_length) + text
 
 
-def parse_header(header: bytes | bytearray) -> tuple[int, int]:
+def parse_header(header: bytes | bytearray | memoryview) -> tuple[int, int]:
     """The lengths of control and body. Raises WireError."""
     magic, control, body = HEADER.unpack(header)
     if magic != _MAGIC or control > CONTROL_CAP:
@@ -85,40 +92,97 @@ def parse_control(text: bytes | bytearray | memoryview) -> dict[str, Any]:
     return cast(dict[str, Any], control)
 
 
-def receive(connection: socket) -> tuple[dict[str, Any], memoryview] | None:
-    """The next frame from a blocking socket; None when the other side is gone. For trusted senders: the body has no cap."""
-    header = _receive_exactly(connection, HEADER.size)
-    if header is None:
-        return None
-    control_length, body_length = parse_header(bytes(header))
-    data = _receive_exactly(connection, control_length + body_length)
-    if data is None:
-        return None
-    return parse_control(data[:control_length]), data[control_length:]
+class Frames:
+    """Bytes in, frames out: fill ``room()``, say how much with ``filled``, then ``take`` while there is something to take.
 
+    A large frame gets memory of its own, which its body keeps: its bytes are copied once. Nothing is set aside for a frame that
+    promises more than ``control_cap`` or ``body_cap`` bytes.
+    """
 
-def _receive_exactly(connection: socket, length: int) -> memoryview | None:
-    data = memoryview(bytearray(length))
-    filled = 0
-    while filled < length:
-        try:
-            count = connection.recv_into(data[filled:])
-        except ConnectionError:
+    def __init__(self, control_cap: int = CONTROL_CAP, body_cap: int | None = None) -> None:
+        self._control_cap = control_cap
+        self._body_cap = body_cap
+        self._data = bytearray(_FIRST_ROOM)
+        self._filled = 0
+        self._lengths: tuple[int, int] | None = None
+
+    def room(self) -> memoryview:
+        """Where the next bytes go; never empty. Raises WireError, and TooLargeError for a body beyond the cap."""
+        needed = self._needed()
+        if needed > len(self._data):
+            data = bytearray(max(needed, _ROOM))
+            data[: self._filled] = memoryview(self._data)[: self._filled]
+            self._data = data
+        return memoryview(self._data)[self._filled :]
+
+    def filled(self, count: int) -> None:
+        self._filled += count
+
+    def take(self) -> tuple[dict[str, Any], memoryview] | None:
+        """A frame if all of it is there. Raises as ``room`` does."""
+        needed = self._needed()
+        if self._lengths is None or self._filled < needed:
             return None
-        if count == 0:
-            return None
-        filled += count
-    return data
+        start = HEADER.size + self._lengths[0]
+        whole = memoryview(self._data)
+        control = parse_control(whole[HEADER.size : start])
+        rest = whole[needed : self._filled]
+        body = whole[start:needed]
+        if len(body) > _ROOM // 8:
+            self._data = bytearray(_ROOM)
+        else:
+            body = memoryview(bytes(body))
+        self._data[: len(rest)] = bytes(rest)
+        self._filled, self._lengths = len(rest), None
+        return control, body
+
+    def _needed(self) -> int:
+        """How many bytes make the present frame, as far as is known."""
+        if self._lengths is None:
+            if self._filled < HEADER.size:
+                return HEADER.size
+            self._lengths = parse_header(memoryview(self._data)[: HEADER.size])
+        control, body = self._lengths
+        if control > self._control_cap:
+            raise WireError("the control of a frame is too long")
+        if self._body_cap is not None and body > self._body_cap:
+            raise TooLargeError(f"a frame has a body of more than {self._body_cap} bytes")
+        return HEADER.size + control + body
 
 
-async def read_frame(reader: StreamReader) -> tuple[dict[str, Any], bytes] | None:
-    """The next frame from a stream; None when the other side is gone."""
-    try:
-        control_length, body_length = parse_header(await reader.readexactly(HEADER.size))
-        control = parse_control(await reader.readexactly(control_length))
-        return control, await reader.readexactly(body_length) if body_length else b""
-    except (EOFError, ConnectionError):
-        return None
+class FrameSocket:
+    """Frames on a blocking socket, between processes that trust each other's lengths."""
+
+    def __init__(self, connection: socket) -> None:
+        self._connection = connection
+        self._frames = Frames()
+
+    def receive(self) -> tuple[dict[str, Any], memoryview] | None:
+        """The next frame; None when the other side is gone."""
+        while (frame := self._frames.take()) is None:
+            try:
+                count = self._connection.recv_into(self._frames.room())
+            except ConnectionError:
+                return None
+            if count == 0:
+                return None
+            self._frames.filled(count)
+        return frame
+
+    def send(self, control: Mapping[str, Any], body: bytes | memoryview = b"") -> None:
+        """Raises OSError when the other side is gone."""
+        head = pack_head(control, len(body))
+        if len(body) <= _ROOM:
+            self._connection.sendall(b"".join((head, body)))
+        else:
+            self._connection.sendall(head)
+            self._connection.sendall(body)
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 # --- values
@@ -137,6 +201,7 @@ def encode(value: Any, cap: int | None = None) -> bytes:
         raise
     except (ValueError, RecursionError) as error:
         raise WireError(f"this value cannot cross: {error}") from None
+    _check_nested(text)
     writer.count(_TEXT_LENGTH.size + len(text))
     return b"".join((_TEXT_LENGTH.pack(len(text)), text, *writer.buffers))
 
@@ -211,11 +276,18 @@ def decode(data: bytes | memoryview, make_array: MakeArray, finite: bool = True)
         if start > len(view):
             raise WireError("these bytes are not a value")
         reader = _Reader(view[start:], make_array)
-        value = reader.revive(_parse_json(bytes(view[_TEXT_LENGTH.size : start]), finite), 0)
+        text = bytes(view[_TEXT_LENGTH.size : start])
+        _check_nested(text)
+        value = reader.revive(_parse_json(text, finite), 0)
         reader.finish()
         return value
     except (RecursionError, MemoryError):
         raise WireError("this value is too large or nested too deeply") from None
+
+
+def _check_nested(text: bytes) -> None:
+    if text.count(b"[") + text.count(b"{") > _MAX_NESTED:
+        raise WireError(f"this value has more than {_MAX_NESTED:,} lists and dicts; arrays hold more")
 
 
 def _parse_json(text: bytes, finite: bool) -> Any:
@@ -294,7 +366,7 @@ class _Reader:
             raise WireError("this value holds a bool array with other bytes than 0 and 1")
         try:
             return self._make_array(dtype, tuple(shape), data)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise WireError(f"this value holds an array that cannot be made: {error!s:.200}") from None
 
     def _take(self, length: Any) -> memoryview:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from agentopt.core.candidate import Candidate
 from agentopt.core.errors import ConfigError, InfrastructureError, RunFailed
 from agentopt.core.evaluation import Entry, Evaluation, Rollout
-from agentopt.core.protocols import Executor, Session
+from agentopt.core.protocols import ManySession, Session
 from agentopt.core.rng import rollout_seed
 from agentopt.engine.replay import Open
 from agentopt.engine.run import Run
-from agentopt.engine.schedule import Job
 
 __all__ = ["Journey"]
 
@@ -24,8 +23,8 @@ _RETRIES = 3
 class _Box:
     """A session opened at the first rollout, so that a candidate with nothing left to run opens none."""
 
-    def __init__(self, executor: Executor, candidate: Candidate) -> None:
-        self._executor, self._candidate = executor, candidate
+    def __init__(self, run: Run, candidate: Candidate) -> None:
+        self._run, self._candidate = run, candidate
         self._session: Session | None = None
 
     async def __aenter__(self) -> _Box:
@@ -39,22 +38,33 @@ class _Box:
         if session:
             await session.close()
 
-    async def rollout(self, case: str, repeat: int, rng_seed: int) -> Rollout:
-        """Retries what our own infrastructure spoiled, in a fresh box. Raises RunFailed when it keeps failing."""
+    async def rollouts(self, jobs: Sequence[tuple[str, int, int]]) -> Sequence[Rollout]:
+        """The first of ``(case, repeat, rng_seed)``, and those after it that the session does at once.
+
+        Retries what our own infrastructure spoiled, in a fresh box. Raises RunFailed when it keeps failing.
+        """
+        which = f"a rollout of candidate {self._candidate.id} on case {jobs[0][0]!r}"
         why = ""
         for _ in range(_RETRIES):
             try:
                 if self._session is None:
-                    self._session = await self._executor.open(self._candidate)
-                rollout = await self._session.rollout(case, repeat, rng_seed)
+                    self._session = await self._run.parts.executor.open(self._candidate)
+                rollouts = await _do(self._session, jobs)
             except InfrastructureError as error:
                 why = str(error)
             else:
-                if not rollout.failure or rollout.failure.kind != "infrastructure":
-                    return rollout
-                why = rollout.failure.message
+                failure = rollouts[0].failure
+                if not failure or failure.kind != "infrastructure":
+                    return rollouts
+                why = failure.message
             await self.close()
-        raise RunFailed(f"a rollout of candidate {self._candidate.id} on case {case!r} failed {_RETRIES} times by our own doing: {why}")
+            self._run.note_infrastructure(f"{which} is repeated, for our own processes failed under it (said once a run): {why}")
+        raise RunFailed(f"{which} failed {_RETRIES} times by our own doing: {why}")
+
+
+async def _do(session: Session, jobs: Sequence[tuple[str, int, int]]) -> Sequence[Rollout]:
+    many = cast("ManySession | None", session if hasattr(session, "rollouts") else None)
+    return await many.rollouts(jobs) if many else [await session.rollout(*jobs[0])]
 
 
 class Journey:
@@ -99,7 +109,7 @@ class Journey:
     async def travel(self, opened: Open) -> None:
         """Train, ``evaluated``, its turn, validation if it would reach the front, ``confirmed``, ``admitted``."""
         run, candidate = self._run, opened.candidate
-        async with _Box(self._parts.executor, candidate) as box:
+        async with _Box(self._run, candidate) as box:
             evaluation = await self._measure(box, opened)
         run.ledger.release("rollouts", self._most - len(opened.rollouts))
         del run.open[candidate.id]
@@ -133,18 +143,25 @@ class Journey:
     async def _collect(self, box: _Box, opened: Open, split: str) -> None:
         """Run the jobs of ``split`` that are missing; stops at the failure that fails the candidate."""
         done = [rollout for rollout in opened.rollouts if rollout.split == split]
-        for job in self._schedule.missing(split, (rollout.key for rollout in done)):
-            if self._schedule.fail_fast and self._schedule.failure(done):
-                return
-            done.append(await self._one(box, opened.candidate, job))
-            opened.rollouts.append(done[-1])
+        async for rollout in self._all(box, opened.candidate, split, done):
+            opened.rollouts.append(rollout)
 
-    async def _one(self, box: _Box, candidate: Candidate, job: Job) -> Rollout:
-        case, repeat = job
-        rollout = await box.rollout(case, repeat, rollout_seed(self._run.plan.rng_seed, case, repeat))
-        self._run.append("rollout", {"candidate": candidate.id, **rollout.to_json()})
-        self._run.ledger.settle("rollouts", 1)
-        return rollout
+    async def _all(self, box: _Box, candidate: Candidate, split: str, done: list[Rollout]) -> AsyncIterator[Rollout]:
+        """Each rollout that ``done`` lacks, logged, and added to it; up to the failure that fails the candidate."""
+        jobs = [(case, repeat, self._seed(case, repeat)) for case, repeat in self._schedule.missing(split, (r.key for r in done))]
+        while jobs and not (self._schedule.fail_fast and self._schedule.failure(done)):
+            landed = await box.rollouts(jobs)
+            jobs = jobs[len(landed) :]
+            for rollout in landed:
+                self._run.append("rollout", {"candidate": candidate.id, **rollout.to_json()})
+                self._run.ledger.settle("rollouts", 1)
+                done.append(rollout)
+                yield rollout
+                if self._schedule.fail_fast and self._schedule.failure(done):
+                    return
+
+    def _seed(self, case: str, repeat: int) -> int:
+        return rollout_seed(self._run.plan.rng_seed, case, repeat)
 
     # --- test ------------------------------------------------------------------------------------------------------
 
@@ -160,11 +177,9 @@ class Journey:
         if entry is None:
             raise RunFailed(f"candidate {key} is not in the log")
         rollouts = self._run.left_test.get(key, [])
-        async with self._run.slots, _Box(self._parts.executor, entry.candidate) as box:
-            for job in self._schedule.missing("test", (rollout.key for rollout in rollouts)):
-                if self._schedule.fail_fast and self._schedule.failure(rollouts):
-                    break
-                rollouts.append(await self._one(box, entry.candidate, job))
+        async with self._run.slots, _Box(self._run, entry.candidate) as box:
+            async for _ in self._all(box, entry.candidate, "test", rollouts):
+                pass
         evaluation = self._schedule.conclude(key, rollouts, self._parts.executor.sandbox)
         cases = self._schedule.case_means(rollouts)
         self._run.append("evaluated", {**_evaluated(evaluation), "stage": "test", "cases": cases})

@@ -62,6 +62,8 @@ class Loop:
         finally:
             await self._cancel_tasks()
             await run.parts.executor.close()
+        if text := run.plan.last_look():
+            run.append("note", {"kind": "warning", "text": text})
         status, why = self._stopping.verdict()
         run.append("stopped", {"status": status, "why": why, "spent": run.state.spent})
         return run.state

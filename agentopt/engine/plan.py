@@ -27,6 +27,8 @@ class Plan:
     """Stop when the best's first objective is at least this good."""
     patience: int | None = None
     """Stop after this many evaluations without a better best."""
+    last_look: Callable[[], str] = lambda: ""
+    """Called before ``stopped``: what a reader of the result has to know, or nothing."""
 
 
 @dataclass(frozen=True)

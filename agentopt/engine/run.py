@@ -51,6 +51,11 @@ class Run:
         if self._observer:
             self._observer(event, self.state)
 
+    def note_infrastructure(self, text: str) -> None:
+        """Our own processes or the machine failed under a rollout: said once, however often it happens in a run."""
+        if not self.state.infrastructure_noted:
+            self.append("note", {"kind": "infrastructure", "text": text})
+
     def tell(self, entry: Entry, admission: Admission, ticket: int) -> None:
         """Log what the archive decided and let the optimizer know."""
         candidate = entry.candidate

@@ -13,12 +13,14 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from agentopt.core.candidate import Candidate
+from agentopt.core.errors import TaskError
 from agentopt.core.evaluation import Measured, Rollout
 from agentopt.core.protocols import ExecutorContext, Session
 from agentopt.core.task import Task
 from agentopt.sandbox.check import static_failure
 from agentopt.sandbox.files import copy_files, remove_folder
 from agentopt.sandbox.harness import Harness, Outcome, Work, failure_of
+from agentopt.sandbox.levels import trust
 from agentopt.sandbox.payload import box_files
 from agentopt.sandbox.program import Piece, pieces_of
 from agentopt.sandbox.session import Inputs, output_digest, splits_of
@@ -31,11 +33,15 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class Inline:
-    """Runs and scores synchronously. A loop that never ends never ends here either: use a box for code one does not know."""
+    """Runs and scores synchronously. A loop that never ends never ends here either: use a box for code one does not know.
+
+    Raises TaskError for a task that needs walls or whose warm fails, ConsentError for code from elsewhere.
+    """
 
     sandbox = "inline"
 
     def __init__(self, context: ExecutorContext) -> None:
+        trust(context.task, context.wish, "inline")
         self.capacity = context.capacity
         self._context = context
         self._shared = _Shared(context)
@@ -60,11 +66,19 @@ class _Shared:
         self.put = context.put
         self.judge = Judge.of(task)
         self.work = Work(task.functions.get("run"), task.functions.get("evaluate"))
+        _warm(task)
         self.cases = {case.id: case for members in context.cases.values() for case in members}
         self.inputs = Inputs(context.cases)
         self.splits = splits_of(context.cases)
         self.output_cap = caps_of(task.limits).output
         self.box_files = box_files(task)
+
+
+def _warm(task: Task) -> None:
+    try:
+        task.functions.get("warm", bool)()
+    except Exception as error:
+        raise TaskError(f"task {task.name!r}: warm failed: {type(error).__name__}: {error}") from error
 
 
 class _InlineSession:
@@ -98,6 +112,7 @@ class _InlineSession:
             feedback=verdict.feedback,
             output=output_digest(outcome.output),
             printed=self._keep(printed),
+            artifacts={name: self._shared.put(data) for name, data in outcome.artifacts},
             failure=verdict.failure,
             measured=measured,
         )

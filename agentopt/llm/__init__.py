@@ -1,1 +1,1 @@
-"""Language models: what they say, and what of it can be used."""
+"""Language models: calling them, and reading what they say."""

@@ -1,29 +1,33 @@
-"""The controller's side of the sandbox: a zygote per executor, a box per candidate."""
+"""The controller's side of the sandbox: a zygote per executor, a guard per slot, a box per candidate."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from agentopt.core import wire
 from agentopt.core.boot import boot_command
 from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured
-from agentopt.sandbox.walls import Caps, Level, environment
+from agentopt.core.frames import FrameConnection
+from agentopt.sandbox import kernel
+from agentopt.sandbox.files import make_folder, remove_folder
+from agentopt.sandbox.levels import Sandbox
+from agentopt.sandbox.walls import Caps, environment
 
 __all__ = ["Box", "BoxPlan", "Report", "Zygote"]
 
-_STREAM_LIMIT = 1 << 20
 _IMPORT_SECONDS = 300.0
 _OPEN_SECONDS = 30.0
+_PATIENCE = 1.0
+"""What the zygote gets to end by itself."""
 _GRACE_SECONDS = 5.0
 """What the guard gets on top of a deadline before it counts as lost."""
 
@@ -33,7 +37,7 @@ class BoxPlan:
     """What is the same for all boxes of an executor."""
 
     task: str
-    level: Level
+    sandbox: Sandbox
     path: Sequence[str]
     imports: Sequence[str]
     box_files: Sequence[str]
@@ -47,11 +51,10 @@ class Report:
     """What the guard says of one rollout."""
 
     failure: Failure | None
-    output: bytes
+    output: memoryview
+    artifacts: Mapping[str, bytes]
     printed: bytes
     measured: Measured
-    alive: bool
-    """Whether the box takes another rollout."""
 
 
 class Zygote:
@@ -62,6 +65,8 @@ class Zygote:
         self._lock = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._folder: Path | None = None
+        self._free: list[FrameConnection] = []
 
     @property
     def pid(self) -> int | None:
@@ -76,42 +81,58 @@ class Zygote:
             box = await self._request(door, spec)
             if box is not None:
                 return box
+            if not _is_closed(door):
+                raise InfrastructureError("the guard of a box was killed")
             async with self._lock:
                 if self._process is process:  # else another session has replaced it already
                     await self.close()
         raise InfrastructureError("the process that opens boxes died twice in a row")
 
     async def _request(self, door: socket.socket, spec: bytes) -> Box | None:
-        """None when the zygote is gone."""
+        """None when the guard is gone, or the zygote. A guard that was killed while it waited for a candidate is passed over."""
+        while self._free:
+            line = self._free.pop()
+            self._order(line, spec)
+            if (box := await self._opened(line)) is not None:
+                return box
         ours, theirs = socket.socketpair()
+        with theirs:
+            line = await FrameConnection.over(ours)
+            self._order(line, spec)  # before anybody is there: who refuses a guard and hangs up is heard out then
+            try:
+                socket.send_fds(door, [b"\0"], [theirs.fileno()])
+            except OSError:
+                await line.abort()
+                return None
+        return await self._opened(line)
+
+    def _order(self, line: FrameConnection, spec: bytes) -> None:
+        line.send({"caps": self._plan.caps, "box_files": list(self._plan.box_files)}, spec)
+
+    async def _opened(self, line: FrameConnection) -> Box | None:
+        """None when the guard is gone."""
         try:
-            socket.send_fds(door, [b"\0"], [theirs.fileno()])
-        except OSError:
-            ours.close()
-            return None
-        finally:
-            theirs.close()
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_STREAM_LIMIT)
-        box = Box(reader, writer)
-        try:
-            plan = self._plan
-            writer.write(wire.pack({"level": plan.level, "caps": plan.caps, "box_files": list(plan.box_files)}, spec))
-            async with asyncio.timeout(_OPEN_SECONDS):
-                hello = await wire.read_frame(reader)
+            hello = await line.receive(_OPEN_SECONDS)
         except TimeoutError:
-            await box.close()
+            await self._lose(line)
             raise InfrastructureError(f"a box did not open within {_OPEN_SECONDS:g} s") from None
         except BaseException:
-            writer.transport.abort()
+            await line.abort()
             raise
         if hello is None:
-            await box.close()
+            await self._lose(line)
             return None
         if "error" in hello[0]:
-            await box.close()
+            await self._lose(line)
             raise InfrastructureError(hello[0]["error"])
-        box.guard_pid = hello[0]["guard"]
-        return box
+        return Box(line, self._free.append, self._lose, hello[0]["guard"])
+
+    async def _lose(self, line: FrameConnection) -> None:
+        """End a guard that cannot be used again. One that does not end takes the zygote, and with it every box, along."""
+        try:
+            await line.end(_GRACE_SECONDS)
+        except TimeoutError:
+            await self.close()
 
     async def _running(self) -> socket.socket:
         if self._process is not None and self._socket is not None and self._process.poll() is None:
@@ -122,10 +143,12 @@ class Zygote:
         return self._socket
 
     async def _start(self) -> None:
+        self._folder = make_folder()
         ours, theirs = socket.socketpair()
-        with tempfile.TemporaryFile() as log:
-            with theirs:
-                self._socket, self._process = ours, self._spawn(theirs.fileno(), log)
+        self._socket = ours
+        with theirs, tempfile.TemporaryFile() as log:
+            self._process = self._spawn(theirs.fileno(), log)
+            theirs.close()  # so that the zygote's end is heard of
             try:
                 hello = await _first_frame(ours, _IMPORT_SECONDS)
                 if hello is None:
@@ -138,12 +161,13 @@ class Zygote:
 
     def _spawn(self, descriptor: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
         plan = self._plan
+        control = {"path": list(plan.path), "imports": list(plan.imports), "walls": plan.sandbox.orders, "folder": str(self._folder)}
         with tempfile.TemporaryFile() as orders:
-            orders.write(wire.pack({"path": list(plan.path), "imports": list(plan.imports)}, plan.work))
+            orders.write(wire.pack(control, plan.work))
             orders.seek(0)
             return subprocess.Popen(
                 boot_command("agentopt.sandbox.zygote", str(descriptor)),
-                env=environment(plan.level),
+                env=environment(plan.sandbox.level),
                 cwd="/",
                 stdin=orders,
                 stdout=log,
@@ -153,14 +177,49 @@ class Zygote:
             )
 
     async def close(self) -> None:
-        """Ends the zygote; boxes that are open live on until they are closed."""
+        """Ends the zygote. In namespaces every open box ends with it; elsewhere they live on until they are closed."""
+        free, self._free = self._free, []
+        for line in free:
+            await line.abort()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            await _ends(process.pid, _PATIENCE)
+            process.kill()
+            process.wait()
+        if self._folder is not None:
+            remove_folder(self._folder)
+            self._folder = None
+
+
+def _is_closed(door: socket.socket) -> bool:
+    """Whether nobody is at the other end. A zygote that ends lets go of it before its guards notice anything."""
+    try:
+        return door.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+async def _ends(pid: int, seconds: float) -> None:
+    """Returns when the child has ended, or so many seconds have passed."""
+    descriptor = kernel.watch_process(pid)
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        pass
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _last_words(log: IO[bytes]) -> str:
@@ -191,65 +250,86 @@ async def _first_frame(connection: socket.socket, seconds: float) -> dict[str, A
 
 
 class Box:
-    """One candidate's box. Rollouts one after another; ``close`` returns when everything in it is dead."""
+    """One candidate's box. Rollouts one after another; ``close`` returns when everything in it is dead.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self.guard_pid: int | None = None
+    ``keep`` takes the line back for the next candidate, ``lose`` ends it. ``guard_pid`` is as the guard itself sees it.
+    """
+
+    def __init__(
+        self,
+        line: FrameConnection,
+        keep: Callable[[FrameConnection], None],
+        lose: Callable[[FrameConnection], Awaitable[None]],
+        guard_pid: int,
+    ) -> None:
+        self._line: FrameConnection | None = line
+        self._keep = keep
+        self._lose = lose
+        self._in_order = True
+        self.guard_pid = guard_pid
         self.usable = True
 
-    async def rollout(self, seconds: float, rng_seed: int, data: bytes) -> Report:
-        """Raises InfrastructureError when the guard is lost. After cancellation the box can only be closed."""
-        self.usable = False
-        self._writer.write(wire.pack({"seconds": seconds, "rng_seed": rng_seed}, data))
+    async def rollouts(self, seconds: float, calls: Sequence[tuple[int, bytes]]) -> list[Report]:
+        """Calls ``(rng_seed, encoded input)`` one after another, each within ``seconds``: a report for each up to the first failure.
+
+        There may be fewer reports when answers are large, but always one. Raises InfrastructureError when the guard is lost. After
+        cancellation the box can only be closed.
+        """
+        assert self._line is not None
+        self.usable = self._in_order = False
+        control = {"seconds": seconds, "calls": [(rng_seed, len(data)) for rng_seed, data in calls]}
+        self._line.send(control, calls[0][1] if len(calls) == 1 else b"".join(data for _, data in calls))
         try:
-            async with asyncio.timeout(seconds + _GRACE_SECONDS):
-                frame = await wire.read_frame(self._reader)
+            frame = await self._line.receive(seconds * len(calls) + _GRACE_SECONDS)
         except TimeoutError:
             raise InfrastructureError("the guard of a box does not answer") from None
         if frame is None:
             raise InfrastructureError("the guard of a box was killed")
-        report = _report(*frame)
-        self.usable = report.alive
-        return report
+        if "error" in frame[0]:
+            raise InfrastructureError(frame[0]["error"])
+        self._in_order = True
+        self.usable = frame[0]["alive"]
+        return _reports(*frame)
 
     def hang_up(self) -> None:
         """Tell the guard that it is over; a rollout that waits for it ends with InfrastructureError."""
         self.usable = False
-        with suppress(OSError):
-            self._writer.write_eof()
+        if self._line is not None and not self._in_order:
+            self._line.hang_up()
 
     async def close(self) -> None:
         """May be called twice."""
         self.usable = False
-        transport = self._writer.transport
-        if transport.is_closing():
+        line, self._line = self._line, None
+        if line is None:
             return
-        try:
-            self.hang_up()
-            async with asyncio.timeout(_GRACE_SECONDS):
-                while await self._reader.read(_STREAM_LIMIT):
-                    pass
-        except TimeoutError:
-            if self.guard_pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(self.guard_pid, signal.SIGKILL)
-        except ConnectionError:
-            pass
-        finally:
-            transport.abort()
-        with suppress(ConnectionError):
-            await self._writer.wait_closed()
+        if self._in_order and await _closed(line):
+            self._keep(line)
+        else:
+            await self._lose(line)
 
 
-def _report(control: dict[str, Any], body: bytes) -> Report:
-    split = len(body) - control["printed"]
-    status = control["status"]
-    return Report(
-        failure=None if status == "ok" else Failure(status, control["message"]),
-        output=body[:split],
-        printed=body[split:],
-        measured=Measured(*control["measured"]),
-        alive=control["alive"],
-    )
+async def _closed(line: FrameConnection) -> bool:
+    """Whether the guard ended the box in good order."""
+    line.send({"close": True})
+    try:
+        return await line.receive(_GRACE_SECONDS) is not None
+    except TimeoutError:
+        return False
+
+
+def _reports(control: dict[str, Any], body: memoryview) -> list[Report]:
+    reports: list[Report] = []
+    place = 0
+    for status, message, measured, answer, printed, named in control["reports"]:
+        failure = None if status == "ok" else Failure(status, message)
+        middle, end = place + answer, place + answer + printed
+        artifacts: dict[str, bytes] = {}
+        begin = middle - sum(size for _, size in named)
+        output = body[place:begin]
+        for name, size in named:
+            artifacts[name] = bytes(body[begin : begin + size])
+            begin += size
+        reports.append(Report(failure, output, artifacts, bytes(body[middle:end]), Measured(*measured)))
+        place = end
+    return reports

@@ -7,21 +7,21 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from agentopt.core import wire
 from agentopt.core.text import clean_text
 from agentopt.sandbox import kernel
-from agentopt.sandbox.harness import EXIT_MEMORY
-from agentopt.sandbox.walls import Caps, allow_cpu
+from agentopt.sandbox.harness import ARTIFACTS, EXIT_MEMORY, is_artifact_name
+from agentopt.sandbox.walls import Caps, CpuClock
+from agentopt.sandbox.watch import Watch
 
-__all__ = ["Abandoned", "Door", "Ended", "Measure", "Reply"]
+__all__ = ["PRINTED_KEPT", "Abandoned", "Door", "Ended", "Measure", "Reply"]
 
-_PRINTED_KEPT = 64 << 10
+PRINTED_KEPT = 64 << 10
 _REPLY_CONTROL_CAP = 64 << 10
-_CHUNK = 1 << 18
 _LOOK_UP = 0.25
 _STATUSES = frozenset({"ok", "syntax", "build", "crash", "memory", "wrong", "oversize"})
 
@@ -52,19 +52,25 @@ class Reply(NamedTuple):
 
     status: str
     message: str
-    body: bytes
+    body: bytes | memoryview
+    artifacts: Sequence[tuple[str, int]] = ()
+    """Name and size of each; their bytes lie at the end of the body."""
 
 
 class Door:
     """``pid`` is the box, ``connection`` leads to it, ``printed`` is the pipe behind its stdout and stderr.
 
-    ``controllers`` are descriptors at which something happens only when the controller wants an end.
+    ``controllers`` are descriptors at which something happens only when the controller wants an end. ``spare`` is the one child that
+    outlives the box.
     """
 
-    def __init__(self, pid: int, connection: socket.socket, printed: int, caps: Caps, controllers: list[int]) -> None:
+    def __init__(self, pid: int, connection: socket.socket, printed: int, caps: Caps, controllers: list[int], spare: int) -> None:
         connection.setblocking(False)
         os.set_blocking(printed, False)
         self._pid = pid
+        self._spare = spare
+        self.watch: Watch | None = None
+        """Over what it has too much of; set by whom makes the door."""
         self._connection = connection
         self._pipe = printed
         self._caps = caps
@@ -72,21 +78,31 @@ class Door:
         self._poll = select.poll()
         for descriptor in (connection.fileno(), printed, *controllers):
             self._poll.register(descriptor, select.POLLIN)
-        self._incoming = bytearray()
+        self._incoming = wire.Frames(_REPLY_CONTROL_CAP, caps.output)
         self._closed = False
         self._printed = bytearray()
         self._printed_kept = self._printed_total = 0
         self._peak = kernel.PeakMemory(pid)
+        self._second_clock = CpuClock(pid)
         self._wall = self._cpu = 0.0
         self._seconds = self._deadline = 0.0
 
-    # --- waiting for the controller
+    # --- waiting for the box, and for the controller
+
+    def opens(self, word: bytes) -> bool:
+        """Whether the box says that it is ready; if it does not, what it printed tells why."""
+        self._connection.setblocking(True)
+        ready = self._connection.recv(len(word)) == word
+        self._connection.setblocking(False)
+        if not ready:
+            self.end()
+        return ready
 
     def idle(self) -> Ended | None:
         """Returns when the controller wants something; Ended if meanwhile the box did what it may not, or died."""
         found: Ended | None = None
         while True:
-            for descriptor, _ in self._poll.poll():
+            for descriptor, _ in self._poll.poll(_LOOK_UP * 1000):
                 if descriptor in self._controllers:
                     return found
                 try:
@@ -94,9 +110,15 @@ class Door:
                         self._drain()
                     else:
                         self._poll.unregister(self._connection)
-                        found = self._unasked()
+                        found = found or self._unasked()
                 except Ended as end:
-                    found = end
+                    found = found or end
+            if found is None and (found := self._too_much()) is not None:
+                self._kill()  # at once; the rest of its end comes with the next request
+
+    def _too_much(self, at_once: bool = False) -> Ended | None:
+        why = self.watch.look(at_once) if self.watch else ""
+        return Ended("oversize", why) if why else None
 
     def _unasked(self) -> Ended:
         with suppress(OSError):
@@ -110,7 +132,7 @@ class Door:
         """For everything that is exchanged until the next call."""
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
-        allow_cpu(self._pid, seconds)
+        self._second_clock.allow(seconds)
 
     def start_clocks(self) -> None:
         self._peak.restart()
@@ -124,7 +146,7 @@ class Door:
     def exchange(self, control: Mapping[str, Any], body: bytes | memoryview) -> Reply:
         """Send a request, get its reply. Raises Ended (then the box is to be ended) and Abandoned."""
         nonce = os.urandom(8).hex()
-        outgoing = self._push(memoryview(wire.pack({**control, "nonce": nonce}, body)))
+        outgoing = self._push([memoryview(wire.pack_head({**control, "nonce": nonce}, len(body))), memoryview(body)])
         if outgoing:
             self._poll.modify(self._connection, select.POLLIN | select.POLLOUT)
         while True:
@@ -132,13 +154,16 @@ class Door:
             if left <= 0:
                 raise Ended("timeout", f"no answer within limits.seconds: {self._seconds:g} s")
             if (reply := self._take_reply(nonce)) is not None:
-                self._drain()
+                if (end := self._too_much(at_once=True)) is not None:
+                    raise end
                 return reply
             if self._closed:
                 raise self._autopsy()
             outgoing = self._turn(left, outgoing)
+            if (end := self._too_much()) is not None:
+                raise end
 
-    def _turn(self, left: float, outgoing: memoryview) -> memoryview:
+    def _turn(self, left: float, outgoing: list[memoryview]) -> list[memoryview]:
         """Wait for something to happen and deal with it; what is still to be sent."""
         events = self._poll.poll(min(left, _LOOK_UP) * 1000)
         for descriptor, event in events:
@@ -156,49 +181,59 @@ class Door:
             raise self._autopsy()
         return outgoing
 
-    def _push(self, outgoing: memoryview) -> memoryview:
+    def _push(self, outgoing: list[memoryview]) -> list[memoryview]:
         try:
-            return outgoing[self._connection.send(outgoing) :]
+            count = self._connection.sendmsg(outgoing)
         except BlockingIOError:
             return outgoing
         except OSError:
-            return outgoing[:0]  # the box is dead or deaf; reading will tell which
+            return []  # the box is dead or deaf; reading will tell which
+        left: list[memoryview] = []
+        for part in outgoing:
+            if count < len(part):
+                left.append(part[count:])
+            count = max(0, count - len(part))
+        return left
 
     def _fill(self) -> None:
         try:
-            data = self._connection.recv(_CHUNK)
+            count = self._connection.recv_into(self._room())
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        self._incoming += data
-        self._closed = not data
+            count = 0
+        self._incoming.filled(count)
+        self._closed = count == 0
+
+    def _room(self) -> memoryview:
+        try:
+            return self._incoming.room()
+        except wire.WireError as error:
+            raise self._misframed(error) from None
+
+    def _misframed(self, error: wire.WireError) -> Ended:
+        if isinstance(error, wire.TooLargeError):
+            return Ended("oversize", f"the output is larger than limits.output_mb: {self._caps.output} bytes")
+        return Ended("cheat", "the box sent something that is no reply")
 
     def _take_reply(self, nonce: str) -> Reply | None:
         """The reply if all of it is there; anything that is no reply to this request ends the box."""
-        if len(self._incoming) < wire.HEADER.size:
-            return None
         try:
-            control_length, body_length = wire.parse_header(self._incoming[: wire.HEADER.size])
-            if control_length > _REPLY_CONTROL_CAP:
-                raise wire.WireError("the control is too long")
-            if body_length > self._caps.output:
-                raise Ended("oversize", f"the output is larger than limits.output_mb: {self._caps.output} bytes")
-            start = wire.HEADER.size + control_length
-            end = start + body_length
-            if len(self._incoming) < end:
-                return None
-            control = wire.parse_control(self._incoming[wire.HEADER.size : start])
-        except wire.WireError:
-            raise Ended("cheat", "the box sent something that is no reply") from None
+            frame = self._incoming.take()
+        except wire.WireError as error:
+            raise self._misframed(error) from None
+        if frame is None:
+            return None
+        control, body = frame
         if control.get("nonce") != nonce:
             raise Ended("cheat", "the box sent a reply that nobody had asked for")
         status, message = control.get("status"), control.get("message")
         if status not in _STATUSES or not isinstance(message, str):
             raise Ended("cheat", "the box sent a reply with an unknown status")
-        body = bytes(memoryview(self._incoming)[start:end])
-        del self._incoming[:end]
-        return Reply(status, clean_text(message), body)
+        artifacts = _artifacts(control.get("artifacts", []), len(body))
+        if sum(size for _, size in artifacts) > self._caps.artifacts:
+            raise Ended("oversize", f"its artifacts take more than limits.artifacts_mb: {self._caps.artifacts} bytes")
+        return Reply(status, clean_text(message), body, artifacts)
 
     # --- what it printed
 
@@ -213,7 +248,7 @@ class Door:
                 with suppress(KeyError):
                     self._poll.unregister(self._pipe)
                 return
-            kept = data[: _PRINTED_KEPT - self._printed_kept]
+            kept = data[: PRINTED_KEPT - self._printed_kept]
             self._printed += kept
             self._printed_kept += len(kept)
             self._printed_total += len(data)
@@ -243,14 +278,37 @@ class Door:
             return Ended("memory", "the system killed the process, most likely for want of memory")
         return Ended("crash", f"the process was ended by {signal.Signals(number).name}")
 
-    def end(self) -> None:
-        """Kill the box and everything that came of it; keep the last words."""
+    def _kill(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, signal.SIGKILL)
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill the box and everything that came of it; keep the last words."""
+        self._kill()
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
-        kernel.end_children()
+        kernel.end_children([self._spare])
         with suppress(Ended):
             self._drain()
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._connection.close()
+        os.close(self._pipe)
+        self._peak.close()
+
+
+def _artifacts(given: Any, room: int) -> Sequence[tuple[str, int]]:
+    """Names and sizes as the box gave them, if they make sense. Raises Ended."""
+    found: dict[str, int] = {}
+    for item in cast("list[Any]", given) if isinstance(given, list) else [None]:
+        match item:
+            case [str(name), int(size)] if is_artifact_name(name) and size >= 0 and not isinstance(size, bool):
+                found[name] = size
+            case _:
+                raise Ended("cheat", "the box sent artifacts that are none")
+    if len(found) > ARTIFACTS or sum(found.values()) > room:
+        raise Ended("cheat", "the box sent artifacts that are none")
+    return list(found.items())

@@ -1,34 +1,37 @@
-"""The guard: one trusted process per candidate, the only door between the controller and the box.
+"""The guard: a trusted process, the only door between the controller and a box. It serves one candidate after another.
 
-It forks the box, passes requests in and replies out, measures, and takes everything the candidate started down with
-the box. It never runs candidate code and never reads an input or an output.
+It has the box forked, passes requests in and replies out, measures, and takes everything the candidate started down with
+the box. It never runs candidate code and never reads an output.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import socket
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentopt.core import wire
 from agentopt.sandbox import kernel
-from agentopt.sandbox.door import Abandoned, Door, Ended, Reply
-from agentopt.sandbox.files import copy_files, remove_folder
+from agentopt.sandbox.door import Abandoned, Door, Ended, Measure, Reply
 from agentopt.sandbox.harness import Work, serve
-from agentopt.sandbox.walls import Caps, Level, raise_walls
+from agentopt.sandbox.scratch import Scratch
+from agentopt.sandbox.spare import Spare
+from agentopt.sandbox.walls import Caps, Walls
 
-__all__ = ["SCRATCH_PREFIX", "Host", "guard"]
+if TYPE_CHECKING:
+    from agentopt.sandbox.programs import Programs
 
-SCRATCH_PREFIX = "agentopt-box-"
+__all__ = ["Host", "guard"]
+
 _LOADED = Reply("ok", "", b"")
 _READY = b"R"
+_ENOUGH = 1 << 20
+"""Bytes of answers after which the rest of the calls has to be asked for again."""
 
 
 class Host(NamedTuple):
@@ -36,109 +39,170 @@ class Host(NamedTuple):
 
     load_work: Callable[[], Work]
     controller: int | None
+    walls: Walls
+    folder: Path
+    """Where the scratch folders are made."""
+    programs: Mapping[str, Any] | None = None
+    """The task's ``build`` and ``command`` where candidates are whole programs (level L3)."""
 
 
-def guard(control: socket.socket, host: Host) -> None:
-    """The life of a guard; ``control`` is the controller's socket."""
+def guard(control: wire.FrameSocket, host: Host) -> None:
+    """The life of a guard; ``control`` leads to the controller."""
     os.setsid()
     kernel.become_subreaper()
-    request = wire.receive(control)
-    if request is None:
-        return
-    options, spec = request
-    scratch: Path | None = None
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-"))
-        copy_files(options["box_files"], scratch)
-        door = _open_box(control, host, scratch, options)
-        control.sendall(wire.pack({"guard": os.getpid()}))
-        _answer(control, door, spec)
-    except ConnectionError:
-        pass  # the controller is gone: nobody is left to be told
+        spare = Spare(partial(_live, host, os.getpid()), control.fileno()) if host.programs is None else None
     except OSError as error:
-        control.sendall(wire.pack({"error": f"the box could not be set up: {error}"}))
+        control.send({"error": f"a box could not be forked: {error}"})
+        return
+    scratch = Scratch(host.folder, host.walls)
+    try:
+        while (request := control.receive()) is not None and _serve_candidate(control, host, spare, scratch, *request):
+            control.send({"closed": True})
+    except ConnectionError:
+        return  # the controller is gone: nobody is left to be told
     finally:
-        kernel.end_children()
-        if scratch is not None:
-            remove_folder(scratch)
+        scratch.close()
 
 
-def _open_box(control: socket.socket, host: Host, scratch: Path, options: Mapping[str, Any]) -> Door:
+def _serve_candidate(
+    control: wire.FrameSocket, host: Host, spare: Spare | None, scratch: Scratch, options: Mapping[str, Any], spec: memoryview
+) -> bool:
+    """From the opening of the box to its end; whether the controller ended it in good order."""
+    door: Door | Programs | None = None
+    try:
+        caps = Caps(*options["caps"])
+        door = _open(control, host, spare, scratch.open(caps.scratch, options["box_files"]), caps)
+        control.send({"guard": os.getpid()})
+        return _answer(control, door, spec)
+    except ConnectionError:
+        raise
+    except OSError as error:
+        control.send({"error": f"the box could not be set up: {error}"})
+        return False
+    finally:
+        if door is not None:
+            door.close()
+        kernel.end_children([spare.pid] if spare else [])
+        scratch.clear()
+
+
+def _open(control: wire.FrameSocket, host: Host, spare: Spare | None, scratch: str, caps: Caps) -> Door | Programs:
+    if spare is not None:
+        return _open_box(control, host, spare, scratch, caps)
+    from agentopt.sandbox.programs import Programs
+
+    assert host.programs is not None
+    return Programs(Path(scratch), caps, host.programs, _controllers(control, host))
+
+
+def _controllers(control: wire.FrameSocket, host: Host) -> list[int]:
+    return [control.fileno()] if host.controller is None else [control.fileno(), host.controller]
+
+
+def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: str, caps: Caps) -> Door:
     outside, inside = socket.socketpair()
     printed, writer = os.pipe()
-    guard_pid = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            kernel.die_with_parent(guard_pid)
-            connection = _strip(inside, writer, scratch)
-            caps = Caps(*options["caps"])
-            raise_walls(cast(Level, options["level"]), caps)
-            connection.sendall(_READY)
-            serve(connection, host.load_work, scratch, caps.output)
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(70)
-    inside.close()
+    with inside:
+        pid = spare.become_box({"scratch": scratch, "caps": tuple(caps)}, inside, writer)
     os.close(writer)
-    if outside.recv(1) != _READY:
-        raise OSError(os.read(printed, 4000).decode(errors="replace"))
-    controllers = [control.fileno()] if host.controller is None else [control.fileno(), host.controller]
-    return Door(pid, outside, printed, Caps(*options["caps"]), controllers)
+    door = Door(pid, outside, printed, caps, _controllers(control, host), spare.pid)
+    if not door.opens(_READY):
+        words = door.take_printed().decode(errors="replace")
+        door.close()
+        raise OSError(words)
+    door.watch = host.walls.watch(pid, scratch, caps.scratch)
+    return door
 
 
-def _strip(inside: socket.socket, writer: int, scratch: Path) -> socket.socket:
-    """In the box: inherit nothing but one socket, see nothing but the scratch folder."""
+def _live(host: Host, guard_pid: int, orders: Mapping[str, Any], inside: socket.socket, writer: int) -> None:
+    """The life of a box."""
+    kernel.die_with_parent(guard_pid)
+    scratch, caps = orders["scratch"], Caps(*orders["caps"])
+    connection = _strip(inside, writer, scratch)
+    host.walls.rise(caps, scratch, keep=connection.fileno())
+    connection.sendall(_READY)
+    serve(connection, host.load_work, scratch, caps.output)
+
+
+def _strip(inside: socket.socket, writer: int, scratch: str) -> socket.socket:
+    """In the box: hold nothing of the guard's but one socket, see nothing but the scratch folder."""
     os.setpgid(0, 0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.dup2(inside.detach(), 3)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-    sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
-    faulthandler.enable(file=2)
-    os.environ.update(HOME=str(scratch), TMPDIR=str(scratch))
-    tempfile.tempdir = None
+    os.environ["HOME"] = os.environ["TMPDIR"] = scratch
     os.chdir(scratch)
-    sys.path.insert(0, str(scratch))
-    sys.argv = [""]
+    sys.path.insert(0, scratch)
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)
 
 
-def _answer(control: socket.socket, door: Door, spec: memoryview) -> None:
-    """Serve the controller until it hangs up or the box is over."""
-    unloaded: memoryview | None = spec
+def _answer(control: wire.FrameSocket, door: Door | Programs, spec: memoryview) -> bool:
+    """Serve the controller until it is done with the box; False when it hung up."""
+    visit = _Visit(door, spec)
     while True:
-        found = door.idle()
-        request = wire.receive(control)
+        found = door.idle() if visit.alive else None
+        request = control.receive()
         if request is None:
-            return
+            return False
         options, data = request
+        if "close" in options:
+            return True
+        try:
+            reports, bodies = visit.calls(options["seconds"], options["calls"], data, found)
+        except Abandoned:
+            return False
+        control.send({"reports": reports, "alive": visit.alive}, bodies[0] if len(bodies) == 1 else b"".join(bodies))
+
+
+class _Visit:
+    """One candidate in its box: loaded with the first call, called until something ends it."""
+
+    def __init__(self, door: Door | Programs, spec: memoryview) -> None:
+        self._door = door
+        self._unloaded: memoryview | None = spec
+        self.alive = True
+
+    def calls(
+        self, seconds: float, calls: Sequence[tuple[int, int]], data: memoryview, found: Ended | None
+    ) -> tuple[list[Any], list[bytes | memoryview]]:
+        """One call after another, each ``(rng_seed, size of its input)``, up to the first that fails or an answer of many bytes."""
+        reports: list[Any] = []
+        bodies: list[bytes | memoryview] = []
+        begin = size = 0
+        for rng_seed, length in calls:
+            reply, measure = self._call(seconds, rng_seed, data[begin : begin + length], found)
+            begin += length
+            printed = self._door.take_printed()
+            reports.append([reply.status, reply.message, measure, len(reply.body), len(printed), reply.artifacts])
+            bodies += [reply.body, printed] if printed else [reply.body]
+            size += len(reply.body)
+            if reply.status != "ok" or size > _ENOUGH:
+                break
+        return reports, bodies
+
+    def _call(self, seconds: float, rng_seed: int, data: memoryview, found: Ended | None) -> tuple[Reply, Measure]:
+        """One rollout under its own deadline and clocks. Raises Abandoned."""
+        door = self._door
         begun = time.monotonic()
-        door.start_deadline(options["seconds"])
+        door.start_deadline(seconds)
         door.start_clocks()
         try:
             if found is not None:
                 raise found
-            reply = _LOADED if unloaded is None else door.exchange({}, unloaded)
-            unloaded = None
+            reply = _LOADED
+            if self._unloaded is not None:
+                reply = door.exchange({}, self._unloaded)
+                self._unloaded = None
+                if reply.status == "ok":
+                    door.start_clocks()
             if reply.status == "ok":
-                door.start_clocks()
-                reply = door.exchange({"rng_seed": options["rng_seed"]}, data)
+                reply = door.exchange({"rng_seed": rng_seed}, data)
             measure = door.read_clocks()
-            alive = reply.status not in ("syntax", "build", "memory")
-        except Abandoned:
-            return
+            self.alive = reply.status not in ("syntax", "build", "memory")
         except Ended as end:
             measure = door.read_clocks()._replace(wall=time.monotonic() - begun)
-            reply, alive = Reply(end.kind, end.message, b""), False
-        if not alive:
+            reply, self.alive = Reply(end.kind, end.message, b""), False
+        if not self.alive:
             door.end()
-        printed = door.take_printed()
-        report = {"status": reply.status, "message": reply.message, "measured": measure, "printed": len(printed), "alive": alive}
-        control.sendall(wire.pack(report, reply.body + printed))
-        if not alive:
-            return
+        return reply, measure

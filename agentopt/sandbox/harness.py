@@ -9,10 +9,12 @@ import errno
 import inspect
 import os
 import random
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import cache
 from pathlib import Path
 from socket import socket
 from types import TracebackType
@@ -23,11 +25,30 @@ from agentopt.core.evaluation import Failure, FailureKind
 from agentopt.core.text import clean_text
 from agentopt.sandbox.program import BuildError, Piece, Program, Stage, pieces_from_json
 
-__all__ = ["EXIT_MEMORY", "Context", "Harness", "Outcome", "Work", "failure_of", "numpy_array", "serve"]
+__all__ = [
+    "ARTIFACTS",
+    "EXIT_MEMORY",
+    "Context",
+    "Harness",
+    "Outcome",
+    "Work",
+    "failure_of",
+    "is_artifact_name",
+    "numpy_array",
+    "seed_everything",
+    "serve",
+    "takes_context",
+]
 
 EXIT_MEMORY = 86
 """Exit status of a box in which there was not even memory left to say so."""
 _FRAMES = 20
+ARTIFACTS = 32
+_ARTIFACT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+
+
+def is_artifact_name(name: Any) -> bool:
+    return isinstance(name, str) and _ARTIFACT_NAME.fullmatch(name) is not None
 
 
 class Outcome(NamedTuple):
@@ -36,6 +57,7 @@ class Outcome(NamedTuple):
     status: str
     message: str = ""
     output: bytes = b""
+    artifacts: Sequence[tuple[str, bytes]] = ()
 
 
 def failure_of(outcome: Outcome) -> Failure | None:
@@ -43,10 +65,11 @@ def failure_of(outcome: Outcome) -> Failure | None:
 
 
 class Work(NamedTuple):
-    """What the task does with a program: at most one of the two functions."""
+    """What the task does with a program: at most one of the first two functions. ``warm`` runs before boxes are forked."""
 
     run: Callable[..., Any] | None = None
     evaluate: Callable[..., Any] | None = None
+    warm: Callable[[], Any] | None = None
 
 
 class Context:
@@ -54,20 +77,34 @@ class Context:
 
     def __init__(self, scratch: Callable[[], Path]) -> None:
         self._scratch = scratch
+        self._artifacts: dict[str, bytes] = {}
 
     @property
     def scratch(self) -> Path:
         return self._scratch()
+
+    def artifact(self, name: str, data: bytes) -> None:
+        """Keep bytes with this rollout: a picture, a table. They count as output. Raises ValueError for an unusable name."""
+        if not is_artifact_name(name):
+            raise ValueError(f"the artifact name {name!r:.80} is not usable: take letters, digits and ._- and at most 64 of them")
+        if len(self._artifacts) >= ARTIFACTS:
+            raise ValueError(f"a rollout keeps at most {ARTIFACTS} artifacts")
+        self._artifacts[name] = bytes(data)
+
+    def take_artifacts(self) -> list[tuple[str, bytes]]:
+        kept, self._artifacts = self._artifacts, {}
+        return list(kept.items())
 
 
 class Harness:
     """One candidate, loaded once, run many times. ``private`` says that the process belongs to the candidate alone."""
 
     def __init__(self, work: Work, pieces: Sequence[Piece], scratch: Callable[[], Path], output_cap: int, private: bool) -> None:
-        self._work = work
+        self._idle = work.run is None and work.evaluate is None
         self._pieces = pieces
         self._stage = Stage(pieces, scratch)
-        self._call = _caller(work, Context(scratch))
+        self._context = Context(scratch)
+        self._call = _caller(work, self._context)
         self._output_cap = output_cap
         self._private = private
         self._program: Program | None = None
@@ -83,7 +120,7 @@ class Harness:
 
     def load(self) -> Outcome:
         """Outcome "ok", "syntax", "build" or "memory"."""
-        if self._work == Work():
+        if self._idle:
             return Outcome("ok")
         return self._guarded(self._load, "build")
 
@@ -99,14 +136,17 @@ class Harness:
         return Outcome("ok")
 
     def _rollout(self, data: bytes | memoryview, rng_seed: int) -> Outcome:
-        if self._work == Work():
+        if self._idle:
             value: Any = {piece.name: piece.value for piece in self._pieces}
         else:
             argument = wire.decode(data, numpy_array, finite=False)
-            _seed(rng_seed)
+            seed_everything(rng_seed)
+            self._context.take_artifacts()
             value = self._call(self._program, argument)
+        artifacts = self._context.take_artifacts()
         try:
-            return Outcome("ok", "", wire.encode(value, self._output_cap))
+            left = self._output_cap - sum(len(data) for _, data in artifacts)
+            return Outcome("ok", "", wire.encode(value, max(0, left)), artifacts)
         except wire.TooLargeError:
             return Outcome("oversize", f"the output is larger than limits.output_mb: {self._output_cap} bytes")
         except wire.WireError as error:
@@ -137,12 +177,14 @@ def _caller(work: Work, context: Context) -> Callable[[Any, Any], Any]:
     run = work.run
     if run is None:
         return lambda program, argument: None
-    if _takes_context(run):
+    if takes_context(run):
         return lambda program, argument: run(program, argument, context)
     return run
 
 
-def _takes_context(run: Callable[..., Any]) -> bool:
+@cache
+def takes_context(run: Callable[..., Any]) -> bool:
+    """Whether it has a third argument. Remembered: looking takes longer than a short call."""
     try:
         parameters = inspect.signature(run).parameters.values()
     except (TypeError, ValueError):
@@ -158,13 +200,18 @@ def _self_reported(result: Any) -> Any:
     return result
 
 
-def _seed(rng_seed: int) -> None:
+def seed_everything(rng_seed: int) -> None:
     """The same random numbers for every candidate on the same case and repeat."""
     random.seed(rng_seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(rng_seed % 2**32)
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(rng_seed)
+        _seed_torch(sys.modules["torch"], rng_seed)
+
+
+def _seed_torch(torch: Any, rng_seed: int) -> None:
+    """Where torch has no other device, seeding them all would only cost time: it notes down where it was called from."""
+    (torch.manual_seed if torch.backends.cuda.is_built() else torch.default_generator.manual_seed)(rng_seed)
 
 
 def numpy_array(dtype: str, shape: tuple[int, ...], data: memoryview) -> Any:
@@ -198,11 +245,12 @@ def _shorten(frame: traceback.FrameSummary, files: Iterable[str]) -> traceback.F
     return None
 
 
-def serve(connection: socket, load_work: Callable[[], Work], scratch: Path, output_cap: int) -> None:
+def serve(connection: socket, load_work: Callable[[], Work], scratch: str, output_cap: int) -> None:
     """The life of a box: answer the guard's requests until it hangs up. The first brings the candidate, the others an input each."""
+    line = wire.FrameSocket(connection)
     harness: Harness | None = None
     streams = (sys.stdout, sys.stderr)
-    while (frame := wire.receive(connection)) is not None:
+    while (frame := line.receive()) is not None:
         control, body = frame
         try:
             if harness is None:
@@ -212,19 +260,23 @@ def serve(connection: socket, load_work: Callable[[], Work], scratch: Path, outp
             for stream in streams:
                 with suppress(OSError, ValueError):  # the candidate may have closed it
                     stream.flush()
-            reply = {"nonce": control["nonce"], "status": outcome.status, "message": outcome.message}
-            connection.sendall(wire.pack(reply, outcome.output))
+            reply: dict[str, Any] = {"nonce": control["nonce"], "status": outcome.status, "message": outcome.message}
+            body = outcome.output
+            if outcome.artifacts:
+                reply["artifacts"] = [(name, len(data)) for name, data in outcome.artifacts]
+                body = b"".join((body, *(data for _, data in outcome.artifacts)))
+            line.send(reply, body)
         except MemoryError:
             os._exit(EXIT_MEMORY)
 
 
-def _open(load_work: Callable[[], Work], spec: memoryview, scratch: Path, output_cap: int) -> tuple[Harness | None, Outcome]:
+def _open(load_work: Callable[[], Work], spec: memoryview, scratch: str, output_cap: int) -> tuple[Harness | None, Outcome]:
     try:
         work = load_work()
     except ImportError as error:
         fix = "name the file in box_files or the module in imports"
         return None, Outcome("build", f"the task's function cannot be loaded in the box: {error}; {fix}")
     pieces = pieces_from_json(wire.decode(spec, numpy_array, finite=False))
-    harness = Harness(work, pieces, lambda: scratch, output_cap, private=True)
+    harness = Harness(work, pieces, lambda: Path(scratch), output_cap, private=True)
     harness.enter()
     return harness, harness.load()

@@ -19,7 +19,7 @@ __all__ = ["box_files", "box_path", "pickle_for_box", "pickle_for_scorer", "trus
 
 
 def pickle_for_box(task: Task) -> bytes:
-    """``(run, evaluate)`` with just the globals they name. Raises TaskError if that would take a case or the task along."""
+    """``(run, evaluate, warm)`` with just the globals they name. Raises TaskError if that would take a case or the task along."""
 
     def refuse(obj: Any) -> None:
         if isinstance(obj, Task | Case):
@@ -29,7 +29,7 @@ def pickle_for_box(task: Task) -> bytes:
                 "pass what it needs through the input"
             )
 
-    return _dump(task, (task.functions.get("run"), task.functions.get("evaluate")), "run", refuse)
+    return _dump(task, tuple(task.functions.get(name) for name in ("run", "evaluate", "warm")), "run", refuse)
 
 
 def pickle_for_scorer(task: Task, value: Any) -> bytes:

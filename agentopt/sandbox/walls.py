@@ -1,23 +1,35 @@
-"""The walls of each level: the environment the box starts with and what is taken from it before it meets a candidate."""
+"""The walls of each level: the environment a box starts with, and what is taken from it before it meets a candidate."""
 
 from __future__ import annotations
 
 import math
 import os
+import platform
 import resource
-import tempfile
-from typing import Literal, NamedTuple
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple
 
 from agentopt.core.boot import THREADS_ONE
 from agentopt.core.task import Limits
-from agentopt.sandbox import kernel
+from agentopt.sandbox import kernel, seccomp, semaphores
+from agentopt.sandbox.landlock import Rules
+from agentopt.sandbox.namespaces import drop_capabilities, mount_folder, move_in, unmount_folder
+from agentopt.sandbox.watch import Watch
 
-__all__ = ["Caps", "Level", "allow_cpu", "caps_of", "environment", "raise_walls"]
+__all__ = ["Caps", "CpuClock", "Level", "WallError", "Walls", "caps_of", "environment"]
 
-Level = Literal["worker", "L1"]
+Level = Literal["worker", "L0", "L1", "L2", "L3"]
 _MB = 1 << 20
 _OPEN_FILES = 256
+# what libraries read of their own process: how large it is, and what they are made of
+_ABOUT_ITSELF = ("/proc/self/maps", "/proc/self/stat", "/proc/self/statm", "/proc/self/status")
 _CORES = os.cpu_count() or 1
+
+
+class WallError(Exception):
+    """A wall that should stand does not."""
 
 
 class Caps(NamedTuple):
@@ -27,30 +39,132 @@ class Caps(NamedTuple):
     file: int
     output: int
     printed: int
+    scratch: int
+    artifacts: int
 
 
 def caps_of(limits: Limits) -> Caps:
-    return Caps(int(limits.memory_mb * _MB), int(limits.file_mb * _MB), int(limits.output_mb * _MB), int(limits.printed_mb * _MB))
+    sizes = (limits.memory_mb, limits.file_mb, limits.output_mb, limits.printed_mb, limits.scratch_mb, limits.artifacts_mb)
+    return Caps(*(int(size * _MB) for size in sizes))
 
 
 def environment(level: Level) -> dict[str, str]:
     """A worker keeps the user's environment; a box gets none of it, so no key of the user's is there to be read."""
+    import tempfile
+
     # one hash seed: a set of texts has the same order in every box. One arena: each would reserve 64 MB of address space.
     steady = {**THREADS_ONE, "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
-    if level == "worker":
+    if level in ("worker", "L0"):
         return {**os.environ, **steady}
     home = tempfile.gettempdir()
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, **steady}
+    who = {"USER": "agentopt", "LOGNAME": "agentopt", "HOME": home, "TMPDIR": home}
+    if level == "L2":
+        who["JOBLIB_MULTIPROCESSING"] = "0"  # else it tries, and fails
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **who, **steady}
 
 
-def raise_walls(level: Level, caps: Caps) -> None:
-    """Called in the box, after it is set up and before anything of the candidate's is there. The one seam for stronger levels."""
-    if level == "worker":
-        return
+class Walls:
+    """What is the same for all boxes of a zygote, made in it: at L2 the readable paths are opened here, once.
+
+    ``orders`` is ``{"level", "namespaces", "uid", "readable"}``: ``uid`` is the spare user that the box becomes, or None.
+    """
+
+    def __init__(self, orders: Mapping[str, Any]) -> None:
+        self.level: Level = orders["level"]
+        self._uid: int | None = orders["uid"]
+        self._namespaces: bool = orders["namespaces"]
+        self._rules: Rules | None = None
+        self._filter = b""
+        self._readable: Sequence[str] = orders["readable"]
+
+    def move(self) -> None:
+        """Into namespaces, if the machine has them for us. Call it before anything is imported: it forks."""
+        if self._namespaces:
+            move_in()
+
+    def prepare(self) -> None:
+        """What is the same for every box: what it may read, and the filter of its calls."""
+        if self.level == "L2":
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a large environment has more packages than is usual to open
+            self._rules = Rules(self._readable, [os.devnull])
+            semaphores.install()
+            self._filter = seccomp.python_filter(platform.machine(), seccomp.ANYBODY)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether scratch folders are file systems of their own."""
+        return self._namespaces
+
+    def furnish(self, scratch: str, size: int) -> None:
+        """In the guard: bound what the folder can hold, if the machine does that for us."""
+        if self._namespaces:
+            mount_folder(scratch, size)
+
+    def watch(self, pid: int, scratch: str, size: int) -> Watch | None:
+        """Over what the machine does not bound; None where nothing is."""
+        return Watch(pid, "" if self._namespaces else scratch, size) if self.level in ("L1", "L2") else None
+
+    def clear(self, scratch: str) -> None:
+        """Let go of what ``furnish`` made; the folder is empty then."""
+        if self._namespaces:
+            unmount_folder(scratch)
+
+    def own(self, scratch: str) -> None:
+        """In the guard: the folder goes to whom the box will be."""
+        if self._uid is not None:
+            for folder, _, files in os.walk(scratch):
+                for path in (folder, *(os.path.join(folder, file) for file in files)):
+                    os.chown(path, self._uid, self._uid)
+
+    def rise(self, caps: Caps, scratch: str, keep: int) -> None:
+        """In the box, after it is set up and before anything of the candidate's is there.
+
+        Descriptors above ``keep`` are closed. Raises WallError if a wall is not felt when it should be.
+        """
+        limited = self.level in ("L1", "L2")
+        if limited:
+            _set_limits(caps)
+        if self._rules is not None:
+            self._become_nobody()
+            self._rules.apply([scratch], _ABOUT_ITSELF)
+        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+        if limited:
+            _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)  # not before: what is to be closed may lie above it
+        if self._rules is not None:
+            seccomp.install(seccomp.for_process(self._filter, os.getpid()))
+            feel()
+
+    def _become_nobody(self) -> None:
+        if self._uid is not None:
+            guard = os.getppid()
+            os.setgroups([])
+            os.setresgid(self._uid, self._uid, self._uid)
+            os.setresuid(self._uid, self._uid, self._uid)
+            kernel.die_with_parent(guard)  # once more: to become another user calls it off
+        elif self._namespaces:
+            drop_capabilities()
+
+
+def feel() -> None:
+    """Try what a box must not be able to do. Raises WallError when something works."""
+    with suppress(PermissionError):
+        os.close(os.open("/", os.O_RDONLY | os.O_DIRECTORY))
+        raise WallError("the folder / can be listed")
+    with suppress(PermissionError):
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+        raise WallError("a socket can be made")
+    pid = kernel.libc().fork()
+    if pid == 0:
+        os._exit(0)
+    if pid > 0:
+        raise WallError("a process can be forked")
+
+
+def _set_limits(caps: Caps) -> None:
     # address space: the one limit that bounds arrays, shared maps and thread stacks alike
     _limit(resource.RLIMIT_AS, _address_space() + caps.memory)
     _limit(resource.RLIMIT_FSIZE, caps.file)
-    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
 
 
@@ -63,15 +177,29 @@ def _limit(what: int, value: int) -> None:
 
 def _address_space() -> int:
     try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
+        descriptor = os.open("/proc/self/statm", os.O_RDONLY)
     except OSError:
         return 1 << 30
+    pages = int(os.read(descriptor, 256).split()[0])
+    os.close(descriptor)
+    return pages * resource.getpagesize()
 
 
-def allow_cpu(pid: int, seconds: float) -> None:
-    """A second clock for ``pid``: that many CPU seconds from now on every core, kept by the kernel even if the guard is stopped."""
-    if kernel.LINUX:
-        soft = math.ceil(kernel.cpu_seconds(pid) + seconds * _CORES) + 1
-        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        resource.prlimit(pid, resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+class CpuClock:
+    """A second clock for ``pid``, kept by the kernel even if the guard is stopped.
+
+    Where it is not Linux there is none, nor for a box that became another user than a root without CAP_SYS_RESOURCE, as in containers.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._soft = 0
+
+    def allow(self, seconds: float) -> None:
+        """That many CPU seconds from now, on every core."""
+        soft = math.ceil(kernel.cpu_seconds(self._pid) + seconds * _CORES) + 1
+        if soft != self._soft and kernel.LINUX:
+            hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            with suppress(PermissionError):
+                resource.prlimit(self._pid, resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+            self._soft = soft

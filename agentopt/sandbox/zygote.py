@@ -1,10 +1,11 @@
-"""The zygote: imports a task's modules once and forks a guard per candidate. It sees no candidate's bytes.
+"""The zygote: imports a task's modules once and forks guards. It sees no candidate's bytes.
 
 Started by ``client`` with its orders on stdin; each byte on its socket brings the descriptor of a new guard's controller.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -13,22 +14,24 @@ import select
 import signal
 import socket
 import sys
-import tempfile
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agentopt.core import wire
-from agentopt.sandbox import kernel
+from agentopt.sandbox import kernel, large_pages
 from agentopt.sandbox.files import remove_folder
-from agentopt.sandbox.guard import SCRATCH_PREFIX, Host, guard
-from agentopt.sandbox.harness import Work
+from agentopt.sandbox.guard import Host, guard
+from agentopt.sandbox.harness import Work, seed_everything, takes_context
+from agentopt.sandbox.walls import Walls
 
 __all__ = ["main"]
 
 # modules that libraries load on first use: here they are loaded for all candidates
 _ON_FIRST_USE = {"numpy": "numpy.random"}
+_PATIENCE = 0.5
 
 
 class _Unusable(Exception):
@@ -38,9 +41,14 @@ class _Unusable(Exception):
 def main(descriptor: str) -> None:
     connection = socket.socket(fileno=int(descriptor))
     controller = kernel.watch_process(os.getppid())
+    orders, pickled = _split(sys.stdin.buffer.read())
+    walls = Walls(orders["walls"])
+    walls.move()
+    kernel.hide_memory(True)  # guards inherit it
     kernel.become_subreaper()
     try:
-        host = Host(_prepare(), controller)
+        host = Host(_prepare(orders, pickled), controller, walls, Path(orders["folder"]), orders["walls"].get("programs"))
+        walls.prepare()
     except _Unusable as error:
         connection.sendall(wire.pack({"error": str(error)}))
         return
@@ -48,24 +56,51 @@ def main(descriptor: str) -> None:
     _Nursery(connection, host).serve()
 
 
-def _prepare() -> Callable[[], Work]:
-    with sys.stdin.buffer as file:
-        orders = file.read()
+def _split(orders: bytes) -> tuple[dict[str, Any], bytes]:
     control_length, _ = wire.parse_header(orders[: wire.HEADER.size])
     start = wire.HEADER.size + control_length
-    control, pickled = wire.parse_control(orders[wire.HEADER.size : start]), orders[start:]
-    sys.path[:0] = control["path"]
-    for name in control["imports"]:
+    return wire.parse_control(orders[wire.HEADER.size : start]), orders[start:]
+
+
+def _prepare(orders: Mapping[str, Any], pickled: bytes) -> Callable[[], Work]:
+    sys.path[:0] = orders["path"]
+    for name in orders["imports"]:
         _import(name)
     load_work = _loader(pickled)
     for name, more in _ON_FIRST_USE.items():
         if name in sys.modules:
             importlib.import_module(more)
-    if (threads := kernel.thread_count()) != 1:
-        raise _Unusable(f"imports: the modules {control['imports']} start {threads - 1} threads when imported; a box cannot be forked then")
+    _check_forkable(orders["imports"])
+    _open_streams()
+    seed_everything(0)  # what a candidate draws while it is loaded is the same in every box
     gc.collect()
     gc.freeze()
+    large_pages.collapse()
     return load_work
+
+
+def _open_streams() -> None:
+    """The streams of the boxes to be: here they lead to the log, in a box to its guard."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what is left in them would come out of every box
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    faulthandler.enable(file=2)
+    sys.argv = [""]
+    tempfile: Any = sys.modules.get("tempfile")
+    if tempfile is not None:
+        tempfile.tempdir = None  # a box has one of its own
+
+
+def _check_forkable(imports: Sequence[str]) -> None:
+    """Threads do not come along in a fork, and neither does an initialised GPU. Raises _Unusable."""
+    if (threads := kernel.thread_count()) != 1:
+        raise _Unusable(f"imports: the modules {imports} (or warm) start {threads - 1} threads; a box cannot be forked then")
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        raise _Unusable(f"imports: the modules {imports} (or warm) initialise CUDA; a box cannot be forked then")
 
 
 def _import(name: str) -> None:
@@ -79,13 +114,31 @@ def _loader(pickled: bytes) -> Callable[[], Work]:
     """Unpickle the task's functions here, once for all. What is missing may be a file that only a box has: try again there."""
 
     def load() -> Work:
-        return Work(*pickle.loads(pickled))
+        work = Work(*pickle.loads(pickled))
+        if work.warm is not None:
+            _warm(work.warm)
+        return work
 
     try:
         work = load()
+    except _WarmError as error:
+        raise _Unusable(str(error)) from None
     except ImportError:
         return load
+    if work.run is not None:
+        takes_context(work.run)
     return lambda: work
+
+
+class _WarmError(ImportError):
+    """To the box, warm is a part of loading."""
+
+
+def _warm(warm: Callable[[], Any]) -> None:
+    try:
+        warm()
+    except Exception as error:
+        raise _WarmError(f"warm failed: {type(error).__name__}: {error}") from None
 
 
 class _Nursery:
@@ -111,16 +164,34 @@ class _Nursery:
             if self._woken in ready:
                 os.read(self._woken, 512)
                 self._reap()
-            if self._host.controller in ready:
-                return
-            if self._connection.fileno() in ready and not self._fork():
-                return
+            if self._host.controller in ready or (self._connection.fileno() in ready and not self._fork()):
+                return self._end()
+
+    def _end(self) -> None:
+        """The guards have noticed too and tidy up; those that take too long are ended here."""
+        deadline = time.monotonic() + _PATIENCE
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        while self._guards and (left := deadline - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            self._reap()
+        kernel.end_children()
+        for scratch in self._host.folder.iterdir():
+            self._host.walls.clear(str(scratch))
+        remove_folder(self._host.folder)
 
     def _fork(self) -> bool:
         message, descriptors, _, _ = socket.recv_fds(self._connection, 1, 1)
         if not message:
             return False
-        pid = os.fork()
+        if not descriptors:
+            return False  # nothing can be opened here any more; a new zygote starts with a clean slate
+        try:
+            pid = kernel.plain_fork()
+        except OSError as error:
+            with socket.socket(fileno=descriptors[0]) as line:
+                line.sendall(wire.pack({"error": f"a guard could not be forked: {error}"}))
+            return True
         if pid == 0:
             self._become_guard(descriptors[0])
         os.close(descriptors[0])
@@ -134,7 +205,7 @@ class _Nursery:
             self._connection.close()
             os.close(self._woken)
             os.close(self._wake)
-            guard(socket.socket(fileno=descriptor), self._host)
+            guard(wire.FrameSocket(socket.socket(fileno=descriptor)), self._host)
             os._exit(0)
         except BaseException:
             traceback.print_exc()
@@ -144,7 +215,7 @@ class _Nursery:
         while self._guards:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
-                break
+                return
             if pid in self._guards:
                 self._guards.discard(pid)
                 if status != 0:
@@ -153,7 +224,8 @@ class _Nursery:
     def _clean_up_after(self, guard_pid: int) -> None:
         """A guard that was killed leaves its box's offspring to us, and its folder."""
         kernel.end_children(spare=self._guards)
-        for scratch in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}{guard_pid}-*"):
+        for scratch in self._host.folder.glob(f"{guard_pid}-*"):
+            self._host.walls.clear(str(scratch))
             remove_folder(scratch)
 
 

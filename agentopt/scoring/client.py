@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 
 from agentopt.core import wire
 from agentopt.core.boot import THREADS_ONE, boot_command
 from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured
+from agentopt.core.frames import FrameConnection
 from agentopt.scoring.judge import Verdict
 
-__all__ = ["Scorer", "Scorers"]
+__all__ = ["Output", "Scorer", "Scorers"]
 
-_STREAM_LIMIT = 1 << 20
+Output = tuple[str, bytes | memoryview, Measured]
+"""The id of a case, the encoded output for it, and what was measured meanwhile."""
+
 _START_SECONDS = 300.0
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
@@ -32,57 +33,55 @@ class Scorer:
         self._seconds = seconds
         self._free = free
         self._process: subprocess.Popen[bytes] | None = None
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._line: FrameConnection | None = None
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    async def judge(self, case_id: str, data: bytes, measured: Measured) -> Verdict:
-        """Judges the encoded output ``data``. Past the deadline the rollout fails and the process is replaced.
+    async def judge(self, outputs: Sequence[Output]) -> list[Verdict]:
+        """A verdict for each encoded output. One that takes past the deadline fails, and the process is replaced.
 
         Raises TaskError when the task's score cannot be loaded, InfrastructureError when the process dies twice.
         """
-        request = wire.pack({"case": case_id, "measured": [measured.wall, measured.cpu, measured.peak_bytes]}, data)
         try:
-            for _ in range(2):
-                reader, writer = await self._running()
-                writer.write(request)
-                async with asyncio.timeout(self._seconds):
-                    frame = await wire.read_frame(reader)
-                if frame is not None:
-                    return Verdict.from_json(frame[0])
-                await self.close()
+            return await self._ask(outputs)
         except TimeoutError:
             await self.close()
+            if len(outputs) > 1:
+                return [verdict for output in outputs for verdict in await self.judge([output])]
             message = f"score took longer than {self._seconds:g} s (limits.score_seconds)"
-            return Verdict(failure=Failure("wrong", message, scorer_error=True))
+            return [Verdict(failure=Failure("wrong", message, scorer_error=True))]
         except BaseException:
             await self.close()  # a reply may still come: it belongs to nobody
             raise
+
+    async def _ask(self, outputs: Sequence[Output]) -> list[Verdict]:
+        calls = [(case_id, len(data), measured.wall, measured.cpu, measured.peak_bytes) for case_id, data, measured in outputs]
+        data = outputs[0][1] if len(outputs) == 1 else b"".join(data for _, data, _ in outputs)
+        for _ in range(2):
+            line = self._line or await self._start()
+            line.send({"calls": calls}, data)
+            frame = await line.receive(self._seconds * len(outputs))
+            if frame is not None:
+                return [Verdict.from_json(verdict) for verdict in frame[0]["verdicts"]]
+            await self.close()
         raise InfrastructureError("the scorer process died twice in a row")
 
-    async def _running(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._reader is None or self._writer is None:
-            return await self._start()
-        return self._reader, self._writer
-
-    async def _start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _start(self) -> FrameConnection:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = self._spawn(theirs.fileno())
-        self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_STREAM_LIMIT)
+        self._line = line = await FrameConnection.over(ours)
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                hello = await wire.read_frame(self._reader)
+            hello = await line.receive(_START_SECONDS)
         except TimeoutError:
             hello = None
         if hello is None:
             raise InfrastructureError("the scorer process did not start")
         if "error" in hello[0]:
             raise TaskError(f"score cannot be loaded in its own process: {hello[0]['error']}")
-        return self._reader, self._writer
+        return line
 
     def _spawn(self, descriptor: int) -> subprocess.Popen[bytes]:
         with tempfile.TemporaryFile() as orders:
@@ -103,15 +102,13 @@ class Scorer:
 
     async def close(self) -> None:
         """May be called twice; a later judgement starts a new process."""
-        process, writer = self._process, self._writer
-        self._process = self._reader = self._writer = None
+        process, line = self._process, self._line
+        self._process = self._line = None
         if process is not None:
             process.kill()
             process.wait()
-        if writer is not None:
-            writer.transport.abort()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+        if line is not None:
+            await line.abort()
 
 
 class Scorers:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from agentopt.core import wire
 from agentopt.core.evaluation import Measured
@@ -22,6 +23,7 @@ __all__ = ["answer", "main"]
 
 
 def main(descriptor: str, controller: str) -> None:
+    _hide_memory()
     _die_with(int(controller))
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)  # what score prints is seen when it is printed
     with sys.stdin.buffer as file:
@@ -29,14 +31,21 @@ def main(descriptor: str, controller: str) -> None:
     control_length, _ = wire.parse_header(orders[: wire.HEADER.size])
     start = wire.HEADER.size + control_length
     sys.path[:0] = wire.parse_control(orders[wire.HEADER.size : start])["path"]
-    with socket.socket(fileno=int(descriptor)) as connection:
+    with socket.socket(fileno=int(descriptor)) as plain:
+        connection = wire.FrameSocket(plain)
         try:
             judge, cases = pickle.loads(orders[start:])
         except Exception as error:
-            connection.sendall(wire.pack({"error": f"{type(error).__name__}: {error}"}))
+            connection.send({"error": f"{type(error).__name__}: {error}"})
             return
-        connection.sendall(wire.pack({"ready": True}))
+        connection.send({"ready": True})
         answer(connection, judge, cases)
+
+
+def _hide_memory() -> None:
+    """Answers and the judge lie in it: where no other wall stands, boxes are processes of the same user."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
 
 
 def _die_with(controller: int) -> None:
@@ -47,9 +56,13 @@ def _die_with(controller: int) -> None:
             os._exit(1)
 
 
-def answer(connection: socket.socket, judge: Judge, cases: Mapping[str, Case]) -> None:
+def answer(connection: wire.FrameSocket, judge: Judge, cases: Mapping[str, Case]) -> None:
     """Until the controller hangs up."""
-    while (frame := wire.receive(connection)) is not None:
+    while (frame := connection.receive()) is not None:
         control, data = frame
-        verdict = judge.judge(cases[control["case"]], data, Measured(*control["measured"]))
-        connection.sendall(wire.pack(verdict.to_json()))
+        verdicts: list[Mapping[str, Any]] = []
+        place = 0
+        for case_id, length, *measured in control["calls"]:
+            verdicts.append(judge.judge(cases[case_id], data[place : place + length], Measured(*measured)).to_json())
+            place += length
+        connection.send({"verdicts": verdicts})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from agentopt.core.clock import SteadyClock
 from agentopt.core.errors import StoreError
 from agentopt.core.events import EVENT_KINDS, Event, chain_digest, encode_data
 from agentopt.store.rows import START, Position, Row, checked, decoded, subject_of
@@ -25,6 +25,7 @@ class MemoryStore:
         self._by_subject: dict[str, list[int]] = {}
         self._blobs: dict[str, bytes] = {}
         self._known = START
+        self._clock = SteadyClock()
 
     @property
     def last_seq(self) -> int:
@@ -34,7 +35,7 @@ class MemoryStore:
     def append(self, kind: str, data: Mapping[str, Any]) -> Event:
         if kind not in EVENT_KINDS:
             raise ValueError(f"{kind!r} is not a kind of event")
-        text, seq, now = encode_data(data), self._known.seq + 1, time.time()
+        text, seq, now = encode_data(data), self._known.seq + 1, self._clock.now()
         self._known = Position(seq, chain_digest(self._known.digest, seq, now, kind, text))
         subject = subject_of(data)
         if subject is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from agentopt.core.clock import SteadyClock
 from agentopt.core.errors import StoreError
 from agentopt.core.events import EVENT_KINDS, PAID_KINDS, Event, chain_digest, encode_data
 from agentopt.store.layout import BEST, LOCK, RUN_DB, SUMMARY
@@ -43,6 +43,7 @@ class SqliteStore:
         self._broken: StoreError | None = None
         self._known = START
         self._version = 0
+        self._clock = SteadyClock()
         if lock:
             self._known = self._tail()
             self._watch = FileWatch([folder / f"{RUN_DB}{suffix}" for suffix in ("", "-wal", "-shm")])
@@ -65,7 +66,7 @@ class SqliteStore:
                     raise StoreError(f"run {folder} is there already ({name}); resume it, or choose another folder")
             try:
                 with explained(folder):
-                    make_file(folder, _row(START, *first) if first else None)
+                    make_file(folder, _row(START, SteadyClock().now(), *first) if first else None)
             except OSError as error:
                 raise StoreError(f"run {folder} cannot be made: {error.strerror}; choose another folder") from error
         except BaseException:
@@ -103,7 +104,7 @@ class SqliteStore:
 
     def append(self, kind: str, data: Mapping[str, Any]) -> Event:
         """Safe against kill -9 on return, against power loss too for paid kinds. The event's data is as it will be read."""
-        row = _row(self._known, kind, data)
+        row = _row(self._known, self._clock.now(), kind, data)
         self._check_writable()
         with explained(self.folder):
             self._insert(row, paid=kind in PAID_KINDS)
@@ -249,9 +250,9 @@ class SqliteStore:
         return content
 
 
-def _row(after: Position, kind: str, data: Mapping[str, Any]) -> Row:
+def _row(after: Position, now: float, kind: str, data: Mapping[str, Any]) -> Row:
     """The row that follows ``after`` in the chain."""
     if kind not in EVENT_KINDS:
         raise ValueError(f"{kind!r} is not a kind of event")
-    text, seq, now = encode_data(data), after.seq + 1, time.time()
+    text, seq = encode_data(data), after.seq + 1
     return seq, now, kind, subject_of(data), text, chain_digest(after.digest, seq, now, kind, text)

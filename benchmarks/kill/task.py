@@ -18,11 +18,11 @@ task = Task(
 
 @task.run
 def run(program, input):
-    with open(input["marks"], "a") as file:
-        file.write(".")
     return [program.f(x) for x in input["x"]]
 
 
 @task.score
 def score(case, output, measured):
+    with open(case.input["marks"], "a") as file:  # the judge may write; a candidate in its box may not
+        file.write(".")
     return Score(error=sum(abs(y - (3.0 * x + 0.7)) for x, y in zip(case.input["x"], output, strict=True)))

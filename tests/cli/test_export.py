@@ -32,6 +32,21 @@ def test_another_candidate(tmp_path: Path) -> None:
     assert "give one of them" in refused("export", folder, "--best", "--candidate", "seed", tmp_path / "x.py")
 
 
+def test_artifacts_are_listed_and_written(tmp_path: Path) -> None:
+    log = Log(tmp_path / "run")
+    seed = log.add_seed()
+    rollout = {"candidate": seed, "case": "a/b", "split": "train", "repeat": 1, "rng_seed": 1, "measured": [0, 0, 0]}
+    log.store.append("rollout", {**rollout, "artifacts": {"table.csv": log.store.put(b"1,2"), "p.png": log.store.put(b"\xff")}})
+    folder = log.stop("interrupted", "stopped by hand")
+    assert "a/b: p.png, table.csv" in shown("why", folder, "seed")
+    target = tmp_path / "kept"
+    text = shown("export", folder, "--candidate", "seed", "--artifacts", target)
+    assert f"wrote {target}/a_b-1-table.csv (candidate {seed})" in text
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {"a_b-1-table.csv": b"1,2", "a_b-1-p.png": b"\xff"}
+    other, *_ = finished(tmp_path / "other")
+    assert "kept no artifacts" in refused("export", other, "--artifacts", tmp_path / "x")
+
+
 def test_nothing_is_overwritten_unless_forced(tmp_path: Path) -> None:
     folder, *_ = finished(tmp_path / "run")
     target = tmp_path / "mine.py"

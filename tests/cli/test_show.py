@@ -83,10 +83,12 @@ def test_an_interrupted_run_can_go_on_and_a_cut_test_says_why(tmp_path: Path) ->
     log = Log(tmp_path / "run")
     seed = log.add_seed()
     log.add(program(2), {"error": 0.5}, [seed], displaced=[seed])
+    log.store.append("note", {"kind": "warning", "text": "mind the gap"})
     log.store.append("note", {"kind": "test_cut", "text": "the time ran out before the test split was scored"})
     text = shown("show", log.stop("interrupted", "stopped by hand"))
     assert "interrupted: stopped by hand" in text
     assert "the time ran out before the test split was scored" in text
+    assert "mind the gap" in text
     assert "agentopt resume" in text
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from agentopt.core import errors
 
-USER = ["TaskError", "ConfigError", "SeedFailed", "StoreError", "MissingExtra"]
+USER = ["TaskError", "ConfigError", "ConsentError", "SeedFailed", "StoreError", "MissingExtra"]
 
 
 @pytest.mark.parametrize("name", sorted(set(errors.__all__)))

@@ -60,13 +60,20 @@ def test_every_part_counts_in_the_chain() -> None:
 
 def test_canonical_forgets_what_may_differ() -> None:
     one = events(
-        ("run_started", {"run": "a", "host": "x", "version": "1", "source": "/a", "python": "3.11", "rng_seed": 0}),
+        ("run_started", {"run": "a", "host": "x", "version": "1", "source": "/a", "python": "3.11", "sandbox": "L2/a", "rng_seed": 0}),
         ("rollout", {"candidate": "c", "scores": {"s": 1.0}, "measured": [0.1, 0.1, 5]}),
+        ("evaluated", {"candidate": "c", "splits": {}, "sandbox": "L2/landlock-7/Linux 6.18"}),
+        ("confirmed", {"candidate": "c", "splits": {}, "sandbox": "L2/landlock-7/Linux 6.18"}),
         ("stopped", {"status": "budget", "spent": {"seconds": 3}, "why": "60s are over"}),
     )
     two = events(
-        ("run_started", {"run": "b", "host": "y", "version": "2", "source": "/b", "python": "3.12", "rng_seed": 0, "later": None}),
+        (
+            "run_started",
+            {"run": "b", "host": "y", "version": "2", "source": "/b", "python": "3.12", "sandbox": "L2/b", "rng_seed": 0, "later": None},
+        ),
         ("rollout", {"candidate": "c", "scores": {"s": 1.0}, "measured": [0.2, 0.1, 6]}),
+        ("evaluated", {"candidate": "c", "splits": {}, "sandbox": "L2/landlock-4/Linux 6.8"}),
+        ("confirmed", {"candidate": "c", "splits": {}, "sandbox": "L2/landlock-4/Linux 6.8"}),
         ("stopped", {"status": "budget", "spent": {"seconds": 4}, "why": "61s are over"}),
     )
     assert canonical(one)[1:] == canonical(two)[1:]
@@ -85,4 +92,7 @@ def test_canonical_forgets_interruptions() -> None:
         ("stopped", {"status": "budget"}),
     )
     assert canonical(straight) == canonical(broken)
+    noted = events(("asked", {"index": 0}), ("note", {"kind": "infrastructure", "text": "a guard died"}), ("asked", {"index": 1}))
+    assert canonical(noted) == canonical(straight[:2])
+    assert canonical(events(("note", {"kind": "warning", "text": "shaky"}))) != []
     assert canonical(broken[:2]) != canonical(straight[:1]), "an end that nothing follows stays"

@@ -5,6 +5,7 @@ import itertools
 import re
 import sys
 import time
+import warnings
 
 import pytest
 from hypothesis import given, settings
@@ -202,9 +203,29 @@ def test_hostile_source_never_raises(source: str) -> None:
     assert isinstance(normalise_python(source), str)
 
 
-@given(st.text(max_size=60))
+def parses(source: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+LINES = st.sampled_from(["def f(a):", "    b = a", "    return b", "x = [1, 2]", "class C: pass", "  y", '"""', "lambda q: q", "\\", "\f"])
+
+
+@given(st.text(max_size=60) | st.lists(LINES, max_size=6).map("\n".join))
 def test_any_text_has_a_normal_form(source: str) -> None:
-    normalise_python(source)
+    normal = normalise_python(source)
+    normalise_python.cache_clear()
+    assert normalise_python(source) == normal
+    if not parses(source):
+        assert normal == f"unparsed\n{source}"
+    elif parses(commented := f"# a comment\n{source}"):
+        assert normalise_python(commented) == normal
+        assert not normal.startswith("unparsed")
 
 
 def test_a_tree_deeper_than_the_stack_of_python_is_listed() -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentopt.core.protocols import Archive, ArchiveContext, Executor, ExecutorContext, Optimizer, Session, Store, View
+from agentopt.core.protocols import Archive, ArchiveContext, Executor, ExecutorContext, Optimizer, Session, Store, View, Wish
 from agentopt.core.task import Objective, Task
 
 METHODS = {
@@ -33,3 +33,4 @@ def test_contexts_have_sensible_defaults() -> None:
     executor = ExecutorContext(Task("t"), {})
     assert executor.capacity == 1
     assert executor.put(b"printed") == "", "without a store nothing is kept"
+    assert executor.wish == Wish() == Wish("auto", unsafe=False, allow_weak=False, strangers=False)

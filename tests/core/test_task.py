@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentopt.core.errors import TaskError
-from agentopt.core.task import Case, Limits, Measure, Objective, Parameter, Score, Task
+from agentopt.core.task import NEEDS, Case, Limits, Measure, Objective, Parameter, Score, Task
 from agentopt.testing import make_task
 
 COST = Objective("cost", "min", ceiling=10.0)
@@ -153,6 +153,19 @@ class TestTask:
         assert run(None, 3) == 3
         assert not task.self_reported
 
+    def test_warm_is_no_function_of_its_own(self) -> None:
+        task = complete()
+
+        @task.warm
+        def warm() -> None: ...
+
+        assert task.functions["warm"] is warm
+        task.check()
+        for functions in ({"warm": warm}, {"warm": warm, "run": print}):
+            with pytest.raises(TaskError, match=r"has neither run nor score|has run but no score"):
+                complete(functions=functions).check()
+        complete(functions={"warm": warm, "evaluate": print}).check()
+
     def test_evaluate_makes_it_self_reported(self) -> None:
         task = Task("t")
 
@@ -177,7 +190,9 @@ class TestTask:
         complete().check()
         complete(on_case_failure="worst", measures=[Measure("size", 0.0, 1.0)]).check()
         complete(functions={"score": print}).check()
+        complete(needs=NEEDS).check()
         complete(functions={"evaluate": print}).check()
+        complete(functions={"score": print}, command=["./f"], build=("g++", "-o", "f", "f.cpp")).check()
         make_task().check()
 
     @pytest.mark.parametrize(
@@ -190,6 +205,10 @@ class TestTask:
             ({"objectives": ["cost"]}, "objectives holds a str; use agentopt.Objective"),
             ({"objectives": [COST, COST]}, "two objectives have one name; names are unique"),
             ({"limits": {"seconds": 1}}, "limits is a dict; use agentopt.Limits"),
+            (
+                {"needs": ("no_network", "no_sound")},
+                "needs names 'no_sound'; a task may need tree_kill, memory_bound",
+            ),
             ({"repeats": 0}, "repeats is 0; it must be a whole number of at least 1"),
             ({"repeats": 1.5}, r"repeats is 1.5; it must be"),
             ({"on_case_failure": "skip"}, "on_case_failure is 'skip'; it is 'fail' or 'worst'"),
@@ -197,6 +216,19 @@ class TestTask:
             ({"functions": {}}, "has neither run nor score"),
             ({"functions": {"evaluate": print, "run": print}}, "has evaluate beside run or score"),
             ({"functions": {"run": print}}, "has run but no score"),
+            ({"functions": {"score": print}, "build": ["cc"]}, r"has build but no command; name the program that is built: command="),
+            ({"functions": {"score": print}, "command": "./f"}, r"command is './f'; give a list of words, none of them empty"),
+            (
+                {"functions": {"score": print}, "command": ["./f", ""]},
+                r"command is \['./f', ''\]; give a list of words, none of them empty",
+            ),
+            ({"functions": {"score": print}, "command": ["./f", 3]}, "command is .*; give a list of words"),
+            ({"functions": {"score": print}, "command": ["./f"], "build": ["c\0c"]}, "build is .*; give a list of words"),
+            ({"functions": {}, "command": ["./f"]}, "has command but no score"),
+            ({"functions": {"run": print, "score": print}, "command": ["./f"]}, "has run beside command; the program is what runs"),
+            ({"functions": {"evaluate": print}, "command": ["./f"]}, "has evaluate beside command"),
+            ({"functions": {"warm": print, "score": print}, "command": ["./f"]}, "has warm beside command"),
+            ({"functions": {"score": print}, "command": ["./f"], "imports": ["numpy"]}, "has imports beside command"),
         ],
     )
     def test_refused(self, changes: dict[str, Any], message: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import itertools
 import json
 import math
 import socket
 import struct
+import threading
 from enum import IntEnum
 from types import MappingProxyType
 
@@ -165,18 +165,29 @@ def test_hostile_bytes_raise_wire_error(name):
         wire.decode(HOSTILE[name], make_array)
 
 
-@given(st.binary(max_size=200))
+def crosses_again(data: bytes) -> bool:
+    """Whether the bytes are a value; if they are, it goes through bytes unchanged."""
+    try:
+        value = wire.decode(data, make_array)
+    except wire.WireError:
+        return False
+    encoded = wire.encode(value)
+    assert wire.encode(wire.decode(encoded, make_array)) == encoded
+    return True
+
+
+@given(st.binary(max_size=200) | st.text(max_size=20).map(spelled) | plain.map(lambda value: spelled(json.dumps(value, default=repr))))
 def test_any_bytes_raise_wire_error_or_are_a_value(data):
-    with contextlib.suppress(wire.WireError):
-        wire.decode(data, make_array)
+    if crosses_again(data):
+        assert int.from_bytes(data[:8], "little") <= len(data) - 8
 
 
-@given(plain, st.data())
+@given(plain | st.just(np.arange(3)), st.data())
 def test_a_changed_byte_raises_wire_error_or_is_a_value(value, data):
     encoded = bytearray(wire.encode(value))
+    assert crosses_again(bytes(encoded))
     encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(wire.WireError):
-        wire.decode(bytes(encoded), make_array)
+    crosses_again(bytes(encoded))
 
 
 def test_running_out_of_memory_is_a_wire_error():
@@ -187,14 +198,22 @@ def test_running_out_of_memory_is_a_wire_error():
         wire.decode(wire.encode(np.ones(3)), greedy)
 
 
-def test_a_frame_goes_through_a_socket():
+def test_frames_go_through_a_socket():
     ours, theirs = socket.socketpair()
+    large = bytes(range(256)) * 1024
     with ours, theirs:
-        ours.sendall(wire.pack({"a": [1]}, b"body") + wire.pack({}))
-        assert wire.receive(theirs) == ({"a": [1]}, b"body")
-        assert wire.receive(theirs) == ({}, b"")
-        ours.close()
-        assert wire.receive(theirs) is None
+        sender, receiver = wire.FrameSocket(ours), wire.FrameSocket(theirs)
+        assert receiver.fileno() == theirs.fileno()
+        sender.send({"a": [1]}, b"body")
+        sender.send({})
+        thread = threading.Thread(target=lambda: sender.send({"b": 2}, memoryview(large)))
+        thread.start()
+        assert receiver.receive() == ({"a": [1]}, b"body")
+        assert receiver.receive() == ({}, b"")
+        assert receiver.receive() == ({"b": 2}, large)
+        thread.join()
+        sender.close()
+        assert receiver.receive() is None
 
 
 def test_half_a_frame_is_the_end():
@@ -204,7 +223,7 @@ def test_half_a_frame_is_the_end():
         with ours, theirs:
             ours.sendall(frame[:cut])
             ours.close()
-            assert wire.receive(theirs) is None
+            assert wire.FrameSocket(theirs).receive() is None
 
 
 def test_a_reset_connection_is_the_end():
@@ -212,7 +231,58 @@ def test_a_reset_connection_is_the_end():
         def recv_into(self, view):
             raise ConnectionResetError
 
-    assert wire.receive(Reset()) is None  # type: ignore[arg-type]
+    assert wire.FrameSocket(Reset()).receive() is None  # type: ignore[arg-type]
+
+
+def fed(frames: wire.Frames, data: bytes, sizes) -> list:
+    """What comes out when ``data`` goes in by pieces of these sizes, over and over."""
+    found, view = [], memoryview(data)
+    for size in itertools.cycle(sizes):
+        if not view:
+            return found
+        room = frames.room()
+        count = min(size, len(room), len(view))
+        room[:count] = view[:count]
+        frames.filled(count)
+        view = view[count:]
+        while (frame := frames.take()) is not None:
+            found.append((frame[0], bytes(frame[1])))
+
+
+@given(st.lists(st.tuples(st.dictionaries(st.text(max_size=3), st.integers()), st.binary(max_size=300)), max_size=6), st.data())
+def test_frames_come_out_as_they_went_in_however_the_bytes_arrive(sent, data):
+    sizes = data.draw(st.lists(st.integers(1, 400), min_size=1, max_size=5))
+    assert fed(wire.Frames(), b"".join(wire.pack(*frame) for frame in sent), sizes) == sent
+
+
+def test_a_large_body_stays_what_it_was_while_more_comes():
+    frames = wire.Frames()
+    first, second = b"a" * 100_000, b"b" * 100_000
+    room = None
+    kept = []
+    for body in (first, second):
+        data = memoryview(wire.pack({}, body))
+        while data:
+            room = frames.room()
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            frames.filled(count)
+            data = data[count:]
+        kept.append(frames.take()[1])
+    assert [bytes(body) for body in kept] == [first, second]
+
+
+def test_nothing_is_set_aside_for_a_frame_beyond_the_caps():
+    frames = wire.Frames(control_cap=10, body_cap=100)
+    frames.room()[:16] = wire.HEADER.pack(b"aopt", 2, 1 << 60)
+    frames.filled(16)
+    with pytest.raises(wire.TooLargeError, match="more than 100 bytes"):
+        frames.room()
+    frames = wire.Frames(control_cap=10)
+    frames.room()[:16] = wire.HEADER.pack(b"aopt", 11, 0)
+    frames.filled(16)
+    with pytest.raises(wire.WireError, match="control of a frame is too long"):
+        frames.take()
 
 
 @pytest.mark.parametrize("header", [b"x" * 16, wire.HEADER.pack(b"aopt", wire.CONTROL_CAP + 1, 0)])
@@ -228,17 +298,25 @@ def test_a_control_is_a_strict_object(control):
     assert wire.parse_control(json.dumps({"a": 1}).encode()) == {"a": 1}
 
 
-async def test_frames_come_from_a_stream():
-    reader = asyncio.StreamReader()
-    reader.feed_data(wire.pack({"a": 1}, b"body") + wire.pack({"b": 2}) + wire.pack({"c": 3}, b"cut off")[:-1])
-    reader.feed_eof()
-    assert await wire.read_frame(reader) == ({"a": 1}, b"body")
-    assert await wire.read_frame(reader) == ({"b": 2}, b"")
-    assert await wire.read_frame(reader) is None
-
-
 @pytest.mark.parametrize("value", ["x" * 101, [["x" * 60], "x" * 60], b"x" * 101, [b"x" * 60, b"x" * 60], np.zeros(13), list(range(60))])
 def test_a_value_above_the_cap_is_refused(value):
     with pytest.raises(wire.TooLargeError, match="more than 100 bytes"):
         wire.encode(value, cap=100)
     assert wire.encode("x" * 80, cap=100) == wire.encode("x" * 80)
+
+
+def test_more_lists_than_memory_should_hold():
+    """64 MB of them would take 3 GB in the process that judges."""
+    text = b"[" + b"[]," * wire._MAX_NESTED + b"0]"
+    with pytest.raises(wire.WireError, match="more than 4,000,000 lists and dicts; arrays hold more"):
+        wire.decode(len(text).to_bytes(8, "little") + text, make_array)
+    with pytest.raises(wire.WireError, match="more than 4,000,000 lists and dicts"):
+        wire.encode([[]] * wire._MAX_NESTED)
+
+
+def test_a_maker_of_arrays_may_overflow():
+    def overflow(dtype, shape, data):
+        raise OverflowError("Python int too large to convert to C long")
+
+    with pytest.raises(wire.WireError, match="an array that cannot be made: Python int too large"):
+        wire.decode(wire.encode(np.zeros(3)), overflow)

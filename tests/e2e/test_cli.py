@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_evolve_prints_results_on_stdout_and_progress_on_stderr(folder: Path):
     code, out, err = call(folder, "evolve", "line", "--budget", "20evals", "--out", "run", *STEPS)
     assert code == 0, err
     assert err.splitlines()[0] == "no model named: searching with tests.toys:Steps, no language model involved"
-    assert "sandbox L1, run run" in err.splitlines()[1]
+    assert re.search(r"sandbox L2 \(landlock-\d+, seccomp(, [a-z ]+)?\), run run$", err.splitlines()[1])
     assert "evaluations] best error" in err
     assert out.splitlines()[0] == "budget: the budget is spent"
     assert "test error: best - seed = " in out
@@ -67,7 +68,7 @@ def test_json_is_the_last_line(folder: Path):
     assert found["evaluations"] == 8
     assert found["failures"] == {}
     assert found["spent"]["evals"] == 8
-    assert found["sandbox"] == "L1"
+    assert re.match(r"L2/landlock-\d+\+seccomp.*/Linux \d", found["sandbox"])
 
 
 def test_settings_from_everywhere(folder: Path):
@@ -104,7 +105,7 @@ def test_settings_from_everywhere(folder: Path):
         (["resume", "nowhere"], "error: nowhere: no such run folder"),
         (["show", "line"], "not a run folder"),
         (["score", "line", "nothing.py"], "cannot be read as the parameter 'f'"),
-        (["doctor", "--require", "L9"], "error: --require L9: this version has the levels L1"),
+        (["doctor", "--require", "L9"], "error: --require L9: this version has the levels L1, L2, L3"),
         (["init", "line"], "error: line: it exists already"),
     ],
 )
@@ -204,7 +205,7 @@ def test_init_check_evolve_score_and_apply(folder: Path):
     assert code == 0, out
     code, out, _ = call(folder, "score", "sine", "sine/seed.py")
     assert code == 0
-    assert f"test: error {found['best']['test']['error']:.6g} (sandbox L1)" in out
+    assert f"test: error {found['best']['test']['error']:.6g}; sandbox L2 (landlock-" in out
     write_task(folder / "bad", TASK_FILE, seed="def f(x):\n    return None.x\n")
     code, out, _ = call(folder, "check", "bad")
     assert code == 1
@@ -215,9 +216,12 @@ def test_init_check_evolve_score_and_apply(folder: Path):
 
 
 def test_doctor_runs_the_attacks(folder: Path):
-    code, out, _ = call(folder, "doctor", "--require", "L1")
-    assert code == 0
-    assert "endless loop" in out
-    assert "NOT stopped" in out, "level 1 does not hide the home folder, and says so"
-    code, out, _ = call(folder, "doctor", "--json")
-    assert json.loads(out.splitlines()[-1])["holds"] is True
+    code, out, err = call(folder, "doctor", "--require", "L2")
+    assert code == 0, out + err
+    rows = {line.split("  ")[0]: line.split("  ", 1)[1].split() for line in out.splitlines() if "stopped" in line}
+    assert rows["an endless loop"] == ["stopped", "stopped", "the", "guard"]
+    assert rows["listing your home folder"] == ["NOT", "stopped", "stopped", "landlock"], "level 1 does not hide it, and says so"
+    code, out, _ = call(folder, "doctor", "--json", "--require", "L1")
+    found = json.loads(out.splitlines()[-1])
+    assert (code, found["holds"], found["levels"]["L2"]["holds"]) == (0, True, True)
+    assert {"name", "outcome", "stopped", "promised", "by"} == set(found["levels"]["L1"]["attacks"][0])

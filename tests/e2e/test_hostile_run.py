@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,7 +30,6 @@ def f(x):
 
 FLOOD = "def f(x):\n    for _ in range(200):\n        print('x' * (1 << 20))\n    return 2.6 * x\n"
 WRITER = """
-import json
 import os
 def f(x):
     for name in os.listdir({run!r}):
@@ -39,6 +37,7 @@ def f(x):
         if os.path.isfile(path):
             with open(path, "ab") as file:
                 file.write(b"garbage from a candidate")
+    open({run!r} + "/was-here", "w").close()
     return 2.7 * x
 """
 
@@ -55,7 +54,7 @@ def honest(k: int) -> str:
     return f"def f(x):\n    return {0.05 * k + 0.013:.3f} * x\n"
 
 
-def run(folder: Path, sources: list[str], name: str) -> tuple[ao.Result, dict[str, dict[str, Any]]]:
+def run(folder: Path, sources: list[str], name: str, sandbox: str = "L2") -> tuple[ao.Result, dict[str, dict[str, Any]]]:
     """The result, and what was said of each candidate's values."""
 
     class Given(Steps):
@@ -70,7 +69,8 @@ def run(folder: Path, sources: list[str], name: str) -> tuple[ao.Result, dict[st
     said: dict[str, dict[str, Any]] = {}
     limits = {"seconds": 1.0, "memory_mb": 512}
     file = folder / "task" / "task.py"
-    result = ao.evolve(file, optimizer=Given, budget="200evals", limits=limits, out=folder / name, workers=2, select="error")
+    settings: dict[str, Any] = {"budget": "200evals", "limits": limits, "workers": 2, "select": "error", "sandbox": sandbox}
+    result = ao.evolve(file, optimizer=Given, out=folder / name, **settings)
     with SqliteStore.open(folder / name, read_only=True) as store:
         for event in store.read():
             if event.kind == "proposed":
@@ -85,6 +85,12 @@ def run(folder: Path, sources: list[str], name: str) -> tuple[ao.Result, dict[st
 def folder(tmp_path: Path) -> Path:
     write_task(tmp_path / "task")
     return tmp_path
+
+
+def expected(folder: Path, factor: float) -> Any:
+    """How an honest candidate with that factor scores."""
+    _, said = run(folder, [f"def f(x):\n    return {factor} * x\n"], f"expected-{factor}")
+    return next(iter(said.values()))["splits"]
 
 
 def test_hostile_candidates_fail_by_name_and_the_others_do_not_notice(folder: Path):
@@ -102,22 +108,40 @@ def test_hostile_candidates_fail_by_name_and_the_others_do_not_notice(folder: Pa
         assert said[source]["splits"] == alone[source]["splits"]
     for kind, source in HOSTILE.items():
         assert said[source]["failure"]["kind"] == kind
-    assert result.failures == dict.fromkeys(HOSTILE, 1)
-    for source, factor in ((FORGED, 2.4), (forked, 2.5)):
-        _, expected = run(folder, [f"def f(x):\n    return {factor} * x\n"], f"expected-{factor}")
-        assert said[source]["splits"] == next(iter(expected.values()))["splits"]
+    assert said[forked]["failure"]["kind"] == "crash"
+    assert "PermissionError" in said[forked]["failure"]["message"]
+    assert not marks.exists()
+    assert result.failures == {**dict.fromkeys(HOSTILE, 1), "crash": 2}
+    assert said[FORGED]["splits"] == expected(folder, 2.4)
+
+
+def test_where_processes_can_be_forked_they_end_with_the_candidate(folder: Path):
+    marks = folder / "marks"
+    forked = FORKED.format(marks=str(marks))
+    _, said = run(folder, [honest(1), forked, honest(2)], "forked", "L1")
+    assert said[forked]["splits"] == expected(folder, 2.5)
     assert marks.exists()
     assert not [pid for pid in marks.read_text().split() if psutil.pid_exists(int(pid))]
     assert not [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_candidate_that_writes_into_the_run_folder_does_not_go_unnoticed(folder: Path):
+def test_a_candidate_cannot_write_into_the_run_folder(folder: Path):
+    victim = folder / "victim"
+    writer = WRITER.format(run=str(victim))
+    _, said = run(folder, [honest(1), writer, honest(2)], "victim")
+    assert "PermissionError" in said[writer]["failure"]["message"]
+    assert not (victim / "was-here").exists()
+    with SqliteStore.open(victim, read_only=True) as store:
+        assert store.verify() > 0
+
+
+def test_where_a_candidate_can_write_into_the_run_folder_it_does_not_go_unnoticed(folder: Path):
     """Level 1 does not prevent it; the log is intact or the damage is said."""
     victim = folder / "victim"
     sources = [honest(1), WRITER.format(run=str(victim)), honest(2)]
     damaged = ""
     try:
-        run(folder, sources, "victim")
+        run(folder, sources, "victim", "L1")
     except StoreError as error:
         damaged = str(error)
     if not damaged:
@@ -125,4 +149,4 @@ def test_a_candidate_that_writes_into_the_run_folder_does_not_go_unnoticed(folde
             assert store.verify() > 0
     else:
         assert "victim" in damaged
-    assert os.listdir(victim)
+    assert (victim / "was-here").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from random import Random
 from typing import Any
 
@@ -396,10 +397,43 @@ async def test_our_own_failures_are_repeated_and_never_blamed():
     state = await world.run()
     assert world.log == whole.log
     assert not state.failures
+    (said,) = state.warnings
+    assert re.fullmatch(r"a rollout of candidate \w+ on case 'a' is repeated, .* \(said once a run\): the box is gone", said)
+    assert [event.data["text"] for event in world.store.events if event.kind == "note"] == [said]
     world = World(budget={"evals": 5})
     world.executor.broken = 10
     with pytest.raises(RunFailed, match="3 times by our own doing"):
         await world.run()
+
+
+@pytest.mark.parametrize("at_once", [2, 5])
+async def test_rollouts_at_once_give_the_log_of_one_by_one(at_once: int):
+    whole = World(budget={"evals": 8}, task=make_task(repeats=3))
+    await whole.run()
+    world = World(budget={"evals": 8}, task=make_task(repeats=3))
+    world.executor.at_once = at_once
+    state = await world.run()
+    assert world.log == whole.log
+    assert state.rollouts == sum(event.kind == "rollout" for event in world.store.events)
+
+
+async def test_what_was_done_at_once_with_a_failure_is_dropped():
+    def judge(values: Any, case: str, repeat: int) -> Any:
+        return Failure("wrong", "boom") if values["x"] and case == "a" else 1.0
+
+    whole, world = World(judge=judge, budget={"evals": 3, "rollouts": 40}), World(judge=judge, budget={"evals": 3, "rollouts": 40})
+    world.executor.at_once = 9
+    await whole.run()
+    await world.run()
+    assert world.log == whole.log
+    assert len(world.executor.rollouts) > len(whole.executor.rollouts)
+
+
+async def test_rollouts_at_once_are_retried_from_the_one_we_spoiled():
+    world = World(budget={"evals": 5})
+    world.executor.at_once, world.executor.broken = 3, 2
+    state = await world.run()
+    assert not state.failures
 
 
 async def test_one_failing_case_fails_the_candidate_and_saves_the_rest():

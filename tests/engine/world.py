@@ -102,11 +102,13 @@ class FakeExecutor:
         self.opened = self.closed = self.most_open = 0
         self.broken = 0
         """This many rollouts fail by our own doing."""
+        self.at_once = 1
+        """Sessions do so many rollouts at once."""
 
     async def open(self, candidate: Any) -> Any:
         self.opened += 1
         self.most_open = max(self.most_open, self.opened - self.closed)
-        return _FakeSession(self, candidate)
+        return _FakeSession(self, candidate) if self.at_once == 1 else _FakeManySession(self, candidate)
 
     async def close(self) -> None: ...
 
@@ -133,6 +135,12 @@ class _FakeSession:
 
     async def close(self) -> None:
         self.executor.closed += 1
+
+
+class _FakeManySession(_FakeSession):
+    async def rollouts(self, jobs: Sequence[tuple[str, int, int]]) -> Sequence[Rollout]:
+        done = [await self.rollout(*job) for job in jobs[: self.executor.at_once]]
+        return done[:1] if done[0].failure and done[0].failure.kind == "infrastructure" else done
 
 
 class Climber:

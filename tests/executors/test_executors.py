@@ -14,10 +14,11 @@ from agentopt.core.task import Case, Limits, Objective, Parameter, Task
 from agentopt.executors.boxed import Boxed
 from agentopt.executors.inline import Inline
 from agentopt.executors.worker import Worker
+from agentopt.sandbox.levels import level_of
 from tests.boxes import DOUBLE, candidate, context, make_task, once, opened
 
 ALL = [Inline, Worker, Boxed]
-LEVELS = {Inline: "inline", Worker: "worker", Boxed: "L1"}
+LEVELS = {Inline: "inline", Worker: "worker", Boxed: "L2"}
 
 
 @pytest.fixture(params=ALL, ids=lambda executor: executor.__name__)
@@ -29,7 +30,7 @@ async def test_it_is_an_executor(executor_class):
     task = make_task()
     executor = executor_class(context(task, capacity=3))
     assert isinstance(executor, Executor)
-    assert (executor.capacity, executor.sandbox) == (3, LEVELS[executor_class])
+    assert (executor.capacity, level_of(executor.sandbox)) == (3, LEVELS[executor_class])
     session = await executor.open(candidate(task))
     assert isinstance(session, Session)
     await session.close()

@@ -25,6 +25,8 @@ PLANTED = {
         "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from agentopt.store import other\n",
         "agentopt.store",
     ),
+    "a model client imports the scorer": ("llm", "import agentopt.scoring\n", "agentopt.scoring"),
+    "what tests use imports the commands": ("testing", "import agentopt.cli\n", "agentopt.cli"),
     "the library imports the commands": ("store", "import agentopt.cli\n", "agentopt.cli"),
 }
 

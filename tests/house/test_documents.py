@@ -69,7 +69,7 @@ def test_the_readmes_example_is_as_short_as_it_says() -> None:
 def test_the_readme_names_every_command() -> None:
     from agentopt.cli import app
 
-    commands = {command.name for command in app.registered_commands}
+    commands = {command.name for command in [*app.registered_commands, *app.registered_groups]}
     assert commands == set(re.findall(r"^\| `agentopt (\w+)", README, re.MULTILINE))
 
 

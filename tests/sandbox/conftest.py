@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
+from agentopt.sandbox import kernel
 from tests.boxes import own_temporary_folder
 
-__all__ = ["own_temporary_folder"]
+__all__ = ["adopting", "own_temporary_folder"]
+
+_SET_CHILD_SUBREAPER = 36
+
+
+@pytest.fixture
+def adopting():
+    """As in a guard: what bubblewrap leaves behind becomes a child of this process."""
+    kernel.become_subreaper()
+    yield
+    kernel.end_children()
+    kernel.libc().prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)

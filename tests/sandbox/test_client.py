@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 
-from agentopt.core.errors import TaskError
-from agentopt.core.task import Case, Limits
+from agentopt.core.errors import InfrastructureError, TaskError
+from agentopt.core.evaluation import Measured, Rollout
+from agentopt.core.task import Case, Limits, Objective
 from agentopt.executors.boxed import Boxed
+from agentopt.executors.inline import Inline
 from agentopt.executors.worker import Worker
 from agentopt.sandbox import client
 from tests.boxes import DOUBLE, candidate, context, make_task, once, opened
@@ -97,11 +98,175 @@ async def test_a_zygote_that_stops_answering_is_infrastructure(monkeypatch):
     monkeypatch.setattr(client, "_OPEN_SECONDS", 0.3)
     task = make_task()
     async with opened(Boxed, task) as executor:
-        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
-        os.kill(executor._boxes.zygote.pid, signal.SIGSTOP)
+        first = await executor.open(candidate(task))
+        assert (await first.rollout("two", 0, 1)).scores == {"right": 1.0}
+        outer = psutil.Process(executor._boxes.zygote.pid)
+        for process in (outer, *outer.children()):
+            process.suspend()
         monkeypatch.setattr(client, "_GRACE_SECONDS", 0.1)
         failure = (await once(executor, task, DOUBLE)).failure
         assert (failure.kind, failure.message) == ("infrastructure", "a box did not open within 0.3 s")
+        await first.close()
+
+
+async def test_a_guard_serves_one_candidate_after_another():
+    task = make_task()
+    async with opened(Boxed, task, capacity=2) as executor:
+        first, second = [await executor.open(candidate(task, f=DOUBLE + comment)) for comment in ("# 1", "# 2")]
+        for session in (first, second):
+            assert (await session.rollout("two", 0, 1)).scores == {"right": 1.0}
+        pids = {first._box.guard_pid, second._box.guard_pid}
+        assert len(pids) == 2
+        for session in (first, second):
+            await session.close()
+        for _ in range(3):
+            session = await executor.open(candidate(task))
+            await session.rollout("one", 0, 1)
+            assert session._box.guard_pid in pids
+            await session.close()
+
+
+async def test_a_guard_that_does_not_let_go_takes_the_zygote_along(monkeypatch):
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        session = await executor.open(candidate(task))
+        await session.rollout("two", 0, 1)
+        zygote = executor._boxes.zygote.pid
+        for process in psutil.Process(zygote).children(recursive=True):
+            process.suspend()
+        with monkeypatch.context() as patched:
+            patched.setattr(client, "_GRACE_SECONDS", 0.1)
+            await session.close()
+        assert not psutil.pid_exists(zygote)
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+
+
+SHORT = {"train": [Case(str(k), {"x": k}, 2 * k) for k in range(100)]}
+
+
+async def test_short_rollouts_share_the_way():
+    task = make_task(cases=SHORT, limits=Limits(seconds=5.0))
+    jobs = [(str(k), 0, k) for k in range(100)]
+    async with opened(Boxed, task) as executor:
+        session = await executor.open(candidate(task))
+        assert len(await session.rollouts(jobs)) == 1  # nothing is known of the pace yet
+        together = await session.rollouts(jobs[1:])
+        assert 1 < len(together) <= 64
+        assert [(r.case, r.rng_seed, r.scores) for r in together] == [(c, s, {"right": 1.0}) for c, _, s in jobs[1 : 1 + len(together)]]
+        await session.close()
+
+
+async def test_the_first_failure_ends_what_shares_the_way():
+    task = make_task("def f(x): return 1 / 0 if x == 5 else print(x) or x * 2", cases=SHORT)
+    kept: list[bytes] = []
+    async with opened(Boxed, task, kept=kept) as executor:
+        session = await executor.open(candidate(task))
+        await session.rollout("0", 0, 1)
+        jobs = [(str(k), 0, 1) for k in (1, 2, 5, 6, 7)]
+        session._pace = 1e-4
+        rollouts = await session.rollouts(jobs)
+        assert [rollout.case for rollout in rollouts] == ["1", "2", "5"]
+        assert rollouts[-1].failure.kind == "crash"
+        assert (await session.rollout("6", 0, 1)).scores == {"right": 1.0}
+        assert kept == [b"0\n", b"1\n", b"2\n", b"6\n"]
+        await session.close()
+
+
+async def test_artifacts_come_back_as_named_bytes():
+    task = make_task(cases=SHORT)
+
+    def run(program, input, ctx):
+        if input["x"] == 2:
+            ctx.artifact("left", b"over")
+            raise ValueError
+        ctx.artifact("table.csv", b"1,2")
+        ctx.artifact("picture.png", bytes(input["x"]))
+        return program.f(input["x"])
+
+    task.run(run)
+    kept: list[bytes] = []
+    for executor_class in (Boxed, Inline):
+        kept.clear()
+        async with opened(executor_class, task, kept=kept) as executor:
+            session = await executor.open(candidate(task))
+            first, failed, last = [await session.rollout(case, 0, 1) for case in ("1", "2", "3")]
+            assert first.artifacts == {"table.csv": "printed-3", "picture.png": "printed-1"}
+            assert failed.artifacts == {}
+            assert last.scores == {"right": 1.0}
+            assert kept == [b"1,2", b"\0", b"1,2", bytes(3)]
+            assert Rollout.from_json(first.to_json()) == replace(first, measured=Measured(*first.to_json()["measured"]))
+            await session.close()
+
+
+@pytest.mark.parametrize(
+    ("deed", "kind", "words"),
+    [
+        ("ctx.artifact('../x', b'')", "crash", "the artifact name '../x' is not usable"),
+        ("[ctx.artifact(str(k), b'') for k in range(33)]", "crash", "at most 32 artifacts"),
+        ("ctx.artifact('big', bytes(1 << 20))", "oversize", "limits.output_mb"),
+        ("[ctx.artifact(str(k), bytes(150_000)) for k in range(4)]", "oversize", "limits.artifacts_mb: 524288 bytes"),
+    ],
+)
+async def test_artifacts_have_their_limits(deed, kind, words):
+    task = make_task(limits=Limits(output_mb=1.0, artifacts_mb=0.5))
+    source = f"def run(program, input, ctx):\n    {deed}\n    return 4\n"
+    names: dict = {}
+    exec(source, names)
+    task.run(names["run"])
+    async with opened(Boxed, task) as executor:
+        failure = (await once(executor, task, DOUBLE)).failure
+        assert (failure.kind, words in failure.message) == (kind, True), failure
+
+
+FORGED = (
+    "[['a', 99999]]",
+    "[['../a', 0]]",
+    "[['a', -1]]",
+    "[['a', True]]",
+    "'a'",
+    "[['a']]",
+    "[[str(k), 0] for k in range(33)]",
+)
+
+
+@pytest.mark.parametrize("forged", FORGED)
+async def test_forged_artifacts_are_found_out(forged):
+    source = (
+        "import agentopt.core.wire as w\nplain = w.pack_head\n"
+        f"def f(x):\n w.pack_head = lambda control, length: plain({{**control, 'artifacts': {forged}}}, length)\n return x * 2\n"
+    )
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        failure = (await once(executor, task, source)).failure
+        assert (failure.kind, failure.message) == ("cheat", "the box sent artifacts that are none")
+
+
+async def test_large_ones_do_not_share_the_way_and_neither_do_timed_ones():
+    cases = {"train": [Case(str(k), {"x": "x" * (600 << 10)}, "xx" * (600 << 10)) for k in range(4)]}
+    jobs = [(str(k), 0, 1) for k in range(4)]
+    for changes, sizes in (
+        ({"limits": Limits(output_mb=10)}, [1, 1]),
+        ({"cases": SHORT, "fresh_per_case": True}, [1, 1]),
+        ({"cases": SHORT, "objectives": [Objective("right"), Objective("seconds", "min", source="outside")]}, [1, 1]),
+    ):
+        task = make_task(**{"cases": cases, **changes})
+        async with opened(Boxed, task) as executor:
+            session = await executor.open(candidate(task))
+            for size in sizes:
+                assert len(await session.rollouts(jobs)) == size
+                session._pace = 1e-4
+            await session.close()
+
+
+async def test_many_bytes_of_answers_come_in_turns():
+    task = make_task("def f(x): return 'y' * (700 << 10)", cases=SHORT, limits=Limits(output_mb=10))
+    async with opened(Boxed, task) as executor:
+        session = await executor.open(candidate(task))
+        await session.rollout("0", 0, 1)
+        session._pace = 1e-4
+        rollouts = await session.rollouts([(str(k), 0, 1) for k in range(10)])
+        assert [rollout.case for rollout in rollouts] == ["0", "1"]
+        await session.close()
 
 
 async def test_a_zygote_that_dies_with_every_request_is_given_up(monkeypatch):
@@ -112,8 +277,10 @@ async def test_a_zygote_that_dies_with_every_request_is_given_up(monkeypatch):
         request = zygote._request
 
         async def killing(door, spec):
-            os.kill(zygote.pid, signal.SIGKILL)
-            psutil.Process(zygote.pid).wait(5)
+            outer = psutil.Process(zygote.pid)
+            doomed = [outer, *outer.children(recursive=True)]
+            outer.kill()
+            psutil.wait_procs(doomed, 5)
             return await request(door, spec)
 
         monkeypatch.setattr(zygote, "_request", killing)
@@ -218,3 +385,55 @@ async def test_large_arrays_cross_both_ways():
     task.score(lambda case, output, measured: float((output == case.input["x"] * 2).all()))
     async with opened(Boxed, task) as executor:
         assert (await once(executor, task, DOUBLE, "a")).scores == {"right": 1.0}
+
+
+class Failing:
+    """A line to a guard that fails between two rollouts."""
+
+    def send(self, control, body=b""): ...
+
+    async def receive(self, seconds):
+        return {"error": "no such process"}, memoryview(b"")
+
+
+async def test_a_guard_that_fails_between_two_rollouts_is_infrastructure():
+    lost = []
+
+    async def lose(line):
+        lost.append(line)
+
+    line = Failing()
+    box = client.Box(line, lost.append, lose, 1)
+    with pytest.raises(InfrastructureError, match="no such process"):
+        await box.rollouts(1.0, [(1, b"")])
+    assert not box.usable
+    await box.close()
+    assert lost == [line]
+
+
+async def test_what_modules_print_while_they_are_imported_is_not_the_candidates(tmp_path, monkeypatch):
+    (tmp_path / "talks_on_import.py").write_text("print('half a line', end='')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    task = make_task(imports=("talks_on_import",))
+    async with opened(Boxed, task, kept=(kept := [])) as executor:
+        for _ in range(2):
+            assert (await once(executor, task, "def f(x):\n    print('mine')\n    return x * 2\n")).scores == {"right": 1.0}
+    assert kept == [b"mine\n"] * 2
+
+
+async def test_random_numbers_drawn_while_a_candidate_is_loaded_are_the_same_in_every_box():
+    source = "import random, numpy\ndrawn = [random.random(), float(numpy.random.rand())]\ndef f(x): return drawn\n"
+    task = make_task(imports=("numpy",))
+    outputs = []
+    for _ in range(2):
+        async with opened(Boxed, task) as executor:
+            outputs += [(await once(executor, task, source)).output for _ in range(2)]
+    assert len(set(outputs)) == 1
+
+
+async def test_streams_of_a_box_lead_to_its_guard():
+    source = "import sys\ndef f(x):\n    sys.stderr.write('told')\n    return len(sys.stdin.read()) + len(sys.argv) + 3\n"
+    task = make_task()
+    async with opened(Boxed, task, kept=(kept := [])) as executor:
+        assert (await once(executor, task, source)).scores == {"right": 1.0}
+    assert kept == [b"told"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from agentopt.core import wire
 from agentopt.core.task import Parameter, Score
-from agentopt.sandbox.harness import Harness, Work, failure_of, numpy_array, serve
+from agentopt.sandbox.harness import Harness, Work, failure_of, numpy_array, seed_everything, serve
 from agentopt.sandbox.program import pieces_of, pieces_to_json
 
 
@@ -153,10 +155,11 @@ def served(tmp_path, load_work, *requests):
     thread = threading.Thread(target=serve, args=(box, load_work, tmp_path, 10_000))
     thread.start()
     replies = []
+    frames = wire.FrameSocket(guard)
     with guard:
         for control, body in requests:
-            guard.sendall(wire.pack(control, body))
-            replies.append(wire.receive(guard))
+            frames.send(control, body)
+            replies.append(frames.receive())
     thread.join(5)
     box.close()
     assert not thread.is_alive()
@@ -178,3 +181,16 @@ def test_a_function_that_cannot_be_loaded_says_how_to_mend_it(tmp_path):
     (reply,) = served(tmp_path, load_work, ({"nonce": "a"}, wire.encode(pieces_to_json(pieces()))))
     assert reply[0]["status"] == "build"
     assert "name the file in box_files or the module in imports" in reply[0]["message"]
+
+
+def test_torch_is_seeded_on_every_device_it_was_built_for(monkeypatch):
+    seeded = []
+    default = SimpleNamespace(manual_seed=lambda seed: seeded.append(("default", seed)))
+    for built in (False, True):
+        cuda = SimpleNamespace(is_built=lambda built=built: built)
+        torch = SimpleNamespace(
+            manual_seed=lambda seed: seeded.append(("all", seed)), default_generator=default, backends=SimpleNamespace(cuda=cuda)
+        )
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        seed_everything(7)
+    assert seeded == [("default", 7), ("all", 7)]

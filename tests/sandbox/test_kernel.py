@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -152,3 +154,32 @@ def test_peak_memory_of_nobody():
     nobody = kernel.PeakMemory(process.pid)
     nobody.restart()
     assert nobody.read() == 0
+
+
+def test_a_plain_fork_is_a_fork():
+    hear, say = os.pipe()
+    pid = kernel.plain_fork()
+    if pid == 0:
+        os.write(say, str(os.getppid()).encode())
+        os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert int(os.read(hear, 100)) == os.getpid()
+    for descriptor in (hear, say):
+        os.close(descriptor)
+
+
+def test_a_process_too_many_is_an_error(monkeypatch):
+    class Full:
+        def fork(self) -> int:
+            ctypes.set_errno(errno.EAGAIN)
+            return -1
+
+    monkeypatch.setattr(kernel, "_libc_with_lock", Full)
+    with pytest.raises(BlockingIOError, match="fork"):
+        kernel.plain_fork()
+
+
+def test_elsewhere_it_is_what_python_has(monkeypatch):
+    monkeypatch.setattr(kernel, "LINUX", False)
+    monkeypatch.setattr(os, "fork", lambda: 4711)
+    assert kernel.plain_fork() == 4711

@@ -33,13 +33,13 @@ def make(run, **settings) -> Task:
 def test_a_function_takes_the_globals_it_names_and_no_others():
     data = pickle_for_box(make(lambda program, input: helper(input)))
     assert SECRET.encode() not in data
-    run, evaluate = pickle.loads(data)
+    run, evaluate, warm = pickle.loads(data)
     assert run(None, 2) == 6
-    assert evaluate is None
+    assert evaluate is warm is None
 
 
 def test_functions_travel_by_value():
-    run, _ = pickle.loads(pickle_for_box(make(helper)))
+    run, _, _ = pickle.loads(pickle_for_box(make(helper)))
     assert run is not helper
     assert run(2) == 6
 

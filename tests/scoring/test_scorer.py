@@ -35,6 +35,11 @@ def make_scorers(score, seconds: float = 5.0) -> Scorers:
     return Scorers(pickle_for_scorer(task, (Judge.of(task), CASES)), trusted_path(task), seconds)
 
 
+async def judge(scorer, case_id, data, measured):
+    (verdict,) = await scorer.judge([(case_id, data, measured)])
+    return verdict
+
+
 def score(case, output, measured):
     import os
     import time
@@ -51,52 +56,69 @@ def score(case, output, measured):
 async def test_it_judges_encoded_outputs():
     scorers = make_scorers(score)
     scorer = scorers.borrow()
-    assert (await scorer.judge("c", wire.encode(2), Measured(wall=0.5))).scores == {"s": 1.5}
-    assert (await scorer.judge("c", wire.encode(3), Measured())).scores == {"s": 0.0}
-    assert (await scorer.judge("c", b"rubbish", Measured())).failure == Failure(
+    assert (await judge(scorer, "c", wire.encode(2), Measured(wall=0.5))).scores == {"s": 1.5}
+    assert (await judge(scorer, "c", wire.encode(3), Measured())).scores == {"s": 0.0}
+    assert (await judge(scorer, "c", b"rubbish", Measured())).failure == Failure(
         "cheat", "the output is not usable: these bytes are not a value"
     )
+    await scorers.close()
+
+
+async def test_it_judges_many_in_their_order():
+    scorers = make_scorers(score)
+    outputs = [("c", wire.encode(value), Measured(wall=value)) for value in (1, 2, 3)]
+    assert [verdict.scores for verdict in await scorers.borrow().judge(outputs)] == [{"s": 1.0}, {"s": 3.0}, {"s": 3.0}]
+    await scorers.close()
+
+
+async def test_one_that_takes_too_long_among_many_fails_alone():
+    scorers = make_scorers(score, seconds=0.5)
+    scorer = scorers.borrow()
+    await judge(scorer, "c", wire.encode(2), Measured())
+    verdicts = await scorer.judge([(case_id, wire.encode(2), Measured()) for case_id in ("c", "loop", "c")])
+    assert [verdict.scores for verdict in verdicts] == [{"s": 1.0}, {}, {"s": 1.0}]
+    assert "limits.score_seconds" in verdicts[1].failure.message
     await scorers.close()
 
 
 async def test_a_score_that_takes_too_long_is_stopped_and_the_next_one_is_judged():
     scorers = make_scorers(score, seconds=0.3)
     scorer = scorers.borrow()
-    await scorer.judge("c", wire.encode(2), Measured())
+    await judge(scorer, "c", wire.encode(2), Measured())
     slow = scorer.pid
     begun = time.monotonic()
-    failure = (await scorer.judge("loop", wire.encode(2), Measured())).failure
+    failure = (await judge(scorer, "loop", wire.encode(2), Measured())).failure
     assert failure is not None
     assert (failure.kind, failure.scorer_error) == ("wrong", True)
     assert "limits.score_seconds" in failure.message
     assert time.monotonic() - begun < 2
     assert not psutil.pid_exists(slow)
-    assert (await scorer.judge("c", wire.encode(2), Measured())).scores == {"s": 1.0}
+    assert (await judge(scorer, "c", wire.encode(2), Measured())).scores == {"s": 1.0}
     await scorers.close()
 
 
 async def test_a_scorer_that_dies_is_replaced_once():
     scorers = make_scorers(score)
     scorer = scorers.borrow()
-    await scorer.judge("c", wire.encode(2), Measured())
+    await judge(scorer, "c", wire.encode(2), Measured())
     os.kill(scorer.pid, signal.SIGKILL)
-    assert (await scorer.judge("c", wire.encode(2), Measured())).scores == {"s": 1.0}
+    assert (await judge(scorer, "c", wire.encode(2), Measured())).scores == {"s": 1.0}
     with pytest.raises(InfrastructureError, match="died twice"):
-        await scorer.judge("die", wire.encode(2), Measured())
-    assert (await scorer.judge("c", wire.encode(2), Measured())).scores == {"s": 1.0}
+        await judge(scorer, "die", wire.encode(2), Measured())
+    assert (await judge(scorer, "c", wire.encode(2), Measured())).scores == {"s": 1.0}
     await scorers.close()
 
 
 async def test_a_cancelled_judgement_leaves_no_reply_behind():
     scorers = make_scorers(score)
     scorer = scorers.borrow()
-    await scorer.judge("c", wire.encode(2), Measured())
-    waiting = asyncio.create_task(scorer.judge("loop", wire.encode(2), Measured()))
+    await judge(scorer, "c", wire.encode(2), Measured())
+    waiting = asyncio.create_task(judge(scorer, "loop", wire.encode(2), Measured()))
     await asyncio.sleep(0.1)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert (await scorer.judge("c", wire.encode(2), Measured())).scores == {"s": 1.0}
+    assert (await judge(scorer, "c", wire.encode(2), Measured())).scores == {"s": 1.0}
     await scorers.close()
 
 
@@ -106,7 +128,7 @@ async def test_scorers_are_shared_and_closed_with_their_owner():
     assert first is not second
     assert first.pid is None  # nothing starts before it is needed
     for scorer in (first, second):
-        await scorer.judge("c", wire.encode(2), Measured())
+        await judge(scorer, "c", wire.encode(2), Measured())
     pids = [first.pid, second.pid]
     first.give_back()
     assert scorers.borrow() is first
@@ -117,7 +139,7 @@ async def test_scorers_are_shared_and_closed_with_their_owner():
 
 async def test_what_score_prints_stays_off_stdout(capfd):
     scorers = make_scorers(score)
-    await scorers.borrow().judge("print", wire.encode(2), Measured())
+    await judge(scorers.borrow(), "print", wire.encode(2), Measured())
     await scorers.close()
     captured = capfd.readouterr()
     assert captured.out == ""
@@ -133,7 +155,7 @@ async def test_a_score_that_cannot_be_loaded_is_the_tasks_mistake():
     task = Task("t", objectives=[Objective("s")])
     scorers = Scorers(pickle_for_scorer(task, Unloadable()), [], 5.0)
     with pytest.raises(TaskError, match="ZeroDivisionError"):
-        await scorers.borrow().judge("c", wire.encode(2), Measured())
+        await judge(scorers.borrow(), "c", wire.encode(2), Measured())
     await scorers.close()
 
 
@@ -141,23 +163,24 @@ async def test_a_scorer_that_never_starts_is_ours(monkeypatch):
     monkeypatch.setattr("agentopt.scoring.client.boot_command", lambda *arguments: ["/bin/true"])
     scorers = make_scorers(score)
     with pytest.raises(InfrastructureError, match="did not start"):
-        await scorers.borrow().judge("c", wire.encode(2), Measured())
+        await judge(scorers.borrow(), "c", wire.encode(2), Measured())
     await scorers.close()
 
 
 def test_the_process_answers_until_its_controller_hangs_up():
     ours, theirs = socket.socketpair()
     judge = Judge((Objective("s"),), (), score)
-    thread = threading.Thread(target=answer, args=(theirs, judge, CASES))
+    thread = threading.Thread(target=answer, args=(wire.FrameSocket(theirs), judge, CASES))
     thread.start()
     with ours:
-        ours.sendall(wire.pack({"case": "c", "measured": [0.25, 0, 0]}, wire.encode(2)))
-        reply = wire.receive(ours)
+        frames = wire.FrameSocket(ours)
+        frames.send({"calls": [["c", len(wire.encode(2)), 0.25, 0, 0]]}, wire.encode(2))
+        reply = frames.receive()
     thread.join(5)
     theirs.close()
     assert not thread.is_alive()
     assert reply is not None
-    assert reply[0]["scores"] == {"s": 1.25}
+    assert reply[0]["verdicts"][0]["scores"] == {"s": 1.25}
 
 
 def run_main(monkeypatch, orders: bytes) -> tuple[socket.socket, threading.Thread]:
@@ -176,12 +199,13 @@ def test_the_process_reads_its_orders_from_stdin(monkeypatch):
     orders = wire.pack({"path": ["/some/library"]}, pickle.dumps((Judge((Objective("s"),)), CASES)))
     ours, thread = run_main(monkeypatch, orders)
     with ours:
-        assert wire.receive(ours) == ({"ready": True}, b"")
+        frames = wire.FrameSocket(ours)
+        assert frames.receive() == ({"ready": True}, b"")
         assert sys.path[0] == "/some/library"
-        ours.sendall(wire.pack({"case": "c", "measured": [0, 0, 0]}, wire.encode(0.5)))
-        reply = wire.receive(ours)
+        frames.send({"calls": [["c", len(wire.encode(0.5)), 0, 0, 0]]}, wire.encode(0.5))
+        reply = frames.receive()
         assert reply is not None
-        assert reply[0]["scores"] == {"s": 0.5}
+        assert reply[0]["verdicts"][0]["scores"] == {"s": 0.5}
     thread.join(5)
     assert not thread.is_alive()
 
@@ -189,8 +213,9 @@ def test_the_process_reads_its_orders_from_stdin(monkeypatch):
 def test_orders_that_cannot_be_loaded_are_said_so(monkeypatch):
     ours, thread = run_main(monkeypatch, wire.pack({"path": []}, pickle.dumps(Unloadable())))
     with ours:
-        assert wire.receive(ours) == ({"error": "ZeroDivisionError: division by zero"}, b"")
-        assert wire.receive(ours) is None
+        frames = wire.FrameSocket(ours)
+        assert frames.receive() == ({"error": "ZeroDivisionError: division by zero"}, b"")
+        assert frames.receive() is None
     thread.join(5)
 
 
@@ -212,5 +237,11 @@ async def test_a_scorer_that_is_silent_is_ours(monkeypatch):
     monkeypatch.setattr("agentopt.scoring.client._START_SECONDS", 0.1)
     scorers = make_scorers(score)
     with pytest.raises(InfrastructureError, match="did not start"):
-        await scorers.borrow().judge("c", wire.encode(2), Measured())
+        await judge(scorers.borrow(), "c", wire.encode(2), Measured())
     await scorers.close()
+
+
+def test_elsewhere_memory_cannot_be_hidden_and_that_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("agentopt.scoring.process.ctypes.CDLL", lambda name: pytest.fail("asked for something that is not there"))
+    process._hide_memory()

@@ -52,7 +52,7 @@ def test_what_comes_along_is_tasks_evaluators_and_prompts(names: list[str]) -> N
 def test_nothing_else_slips_in(names: list[str]) -> None:
     odd = {"tests", "docs", "benchmarks", "examples", "runs", "__pycache__", ".git", ".ci"}
     assert [name for name in names if odd & set(name.split("/"))] == []
-    assert "agentopt/py.typed" in names
+    assert {"agentopt/py.typed", "agentopt/llm/prices.csv"} <= set(names)
 
 
 def install(wheel: Path, folder: Path, *, borrow: bool) -> Path:
@@ -69,32 +69,64 @@ def install(wheel: Path, folder: Path, *, borrow: bool) -> Path:
     return python.parent
 
 
-def evolve_elsewhere(commands: Path, folder: Path) -> dict[str, Any]:
-    """The last line of a short run of a bundled task, started in ``folder``."""
+@pytest.fixture(scope="module")
+def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(wheel, tmp_path_factory.mktemp("environment"), borrow=True)
+
+
+def call(commands: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of the installed package, started in ``folder``."""
     environment = {"PATH": f"{commands}:/usr/bin:/bin", "HOME": str(folder)}
-    command = [str(commands / "agentopt"), "evolve", "online_bin_packing", "--budget", "5evals", "--json"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    command = [str(commands / "agentopt"), *arguments, "--json"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def evolve_elsewhere(commands: Path, folder: Path) -> None:
+    """A short run of a bundled task by its name."""
+    done = call(commands, folder, "evolve", "online_bin_packing", "--budget", "5evals")
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def check(result: dict[str, Any], folder: Path) -> None:
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert result["status"] == "budget"
     assert result["evaluations"] == 5
     assert result["seed"]["scores"]
     assert result["best"]["id"]
     assert set(result["best"]["scores"]) == set(result["seed"]["scores"])
     assert (folder / "runs" / Path(result["run"]).name).is_dir()
+    assert result["sandbox"].startswith("L2/")
 
 
-def test_a_bundled_task_runs_by_name_from_an_unrelated_folder(wheel: Path, tmp_path: Path) -> None:
-    commands = install(wheel, tmp_path / "environment", borrow=True)
-    (tmp_path / "elsewhere").mkdir()
-    check(evolve_elsewhere(commands, tmp_path / "elsewhere"), tmp_path / "elsewhere")
+def test_a_bundled_task_runs_by_name_from_an_unrelated_folder(commands: Path, tmp_path: Path) -> None:
+    evolve_elsewhere(commands, tmp_path)
 
 
-def test_the_package_that_runs_is_the_installed_one(wheel: Path, tmp_path: Path) -> None:
-    commands = install(wheel, tmp_path / "environment", borrow=True)
+def test_a_candidate_reads_the_package_but_no_bundled_task(commands: Path, tmp_path: Path) -> None:
+    """The task lies within site-packages, which boxes may read but for it."""
+    (package,) = commands.parent.glob("lib/python*/site-packages/agentopt")
+    bundled = package / "_bundled" / "tasks"
+    hidden = [bundled / "online_bin_packing" / "task.py", bundled / "circle_packing" / "task.py", bundled, bundled.parent]
+    spy = tmp_path / "spy.py"
+    spy.write_text(f"""import os
+
+def look(path):
+    try:
+        return os.listdir(path) if os.path.isdir(path) else open(path).read()
+    except PermissionError:
+        return None
+
+def priority(item, bins):
+    assert look({str(package / "core" / "task.py")!r}), "the package itself can be read"
+    found = [path for path in {[str(path) for path in hidden]} if look(path) is not None]
+    assert not found, found
+    return -bins
+""")
+    assert all(path.exists() for path in hidden)
+    done = call(commands, tmp_path, "score", "online_bin_packing", str(spy), "--split", "train")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["failure"], found["sandbox"][:3]) == (None, "L2/")
+
+
+def test_the_package_that_runs_is_the_installed_one(commands: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [str(commands / "python"), "-c", "import agentopt; print(agentopt.__file__)"],
         cwd=tmp_path,
@@ -103,11 +135,11 @@ def test_the_package_that_runs_is_the_installed_one(wheel: Path, tmp_path: Path)
         text=True,
         check=True,
     )
-    assert Path(done.stdout.strip()).is_relative_to(tmp_path / "environment")
+    assert Path(done.stdout.strip()).is_relative_to(commands.parent)
 
 
 @pytest.mark.slow
 def test_the_wheel_brings_all_it_needs(wheel: Path, tmp_path: Path) -> None:
     commands = install(wheel, tmp_path / "environment", borrow=False)
     (tmp_path / "elsewhere").mkdir()
-    check(evolve_elsewhere(commands, tmp_path / "elsewhere"), tmp_path / "elsewhere")
+    evolve_elsewhere(commands, tmp_path / "elsewhere")

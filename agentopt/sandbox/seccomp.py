@@ -1,0 +1,214 @@
+"""The filter of system calls: an allow-list, and for calls that can name another process or object, a look at their arguments.
+
+Filters are assembled by hand (classic BPF, linux/seccomp.h): nothing has to be installed. What is not listed fails with EPERM, so
+that an honest library meets an ordinary error; a foreign machine's calls (32 bit, x32) end the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import struct
+from collections.abc import Sequence
+
+from agentopt.sandbox.kernel import libc, no_new_privileges
+from agentopt.sandbox.syscalls import MACHINES
+
+__all__ = ["ANYBODY", "Assembly", "for_process", "install", "program_filter", "python_filter"]
+
+Test = tuple[int, int, int]
+"""A half of an argument (``_low``, ``_high``), a mask, and the value that must be left."""
+
+ANYBODY = 0x5EED5EED
+"""Stands for a process in a filter that is made before the process is; no pid is that large."""
+_ALL = 0xFFFFFFFF
+_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_LOAD, _EQUAL, _AT_LEAST, _MASK, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+_NUMBER, _MACHINE, _ARGUMENTS = 0, 4, 16
+_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+_CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
+_AF_UNIX, _SOCK_STREAM = 1, 1
+_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 15, 16, 0x53564D41
+_O_ACCMODE, _O_TRUNC = 0o3, 0o1000
+_TCGETS, _TIOCGWINSZ = 0x5401, 0x5413
+_DESCRIPTOR_CONTROLS = (0x5421, 0x5451, 0x5450, 0x541B)  # FIONBIO, FIOCLEX, FIONCLEX, FIONREAD
+_DESCRIPTOR_COMMANDS = (fcntl.F_DUPFD, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD_CLOEXEC)
+_LOCK_COMMANDS = (fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW)  # of records: SQLite cannot do without
+_SIGKILL, _SIGSTOP = 9, 19
+
+_MEMORY = "mmap mprotect munmap brk mremap msync madvise membarrier"
+_FILES = (
+    "read write close fstat lseek pread64 pwrite64 readv writev preadv pwritev preadv2 pwritev2 dup dup2 dup3 fsync fdatasync ftruncate "
+    "fallocate getdents getdents64 getcwd chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir unlink unlinkat readlink readlinkat "
+    "stat lstat newfstatat statx access faccessat faccessat2 statfs fstatfs sendfile copy_file_range close_range pipe pipe2 umask"
+)
+_WAITING = (
+    "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2 "
+    "timerfd_create timerfd_settime timerfd_gettime futex futex_waitv set_robust_list get_robust_list nanosleep clock_nanosleep pause"
+)
+_TIME = "clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm"
+_SIGNALS = "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack restart_syscall"
+_WHO = (
+    "getpid getppid gettid getuid getgid geteuid getegid getresuid getresgid getgroups getpgrp getpgid getsid getpriority uname sysinfo "
+    "getrusage getrlimit setrlimit capget getcpu getrandom sched_yield sched_getaffinity sched_getparam sched_getscheduler "
+    "sched_get_priority_max sched_get_priority_min set_tid_address rseq exit exit_group recvfrom shutdown getsockname getpeername "
+    "getsockopt"
+)
+# what copies and unpacks files sets their modes and times by habit, of files that may be anybody's: it is told that this was done
+_PRETENDED = "chmod fchmod fchmodat fchmodat2 utime utimensat"
+# nor does its file system have what copying looks for
+_NO_ATTRIBUTES = "getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr"
+_PYTHON = f"{_MEMORY} {_FILES} {_WAITING} {_TIME} {_SIGNALS} {_WHO}"
+# a whole program starts others, waits for them and changes the modes of its own files; what it may see is up to its namespaces.
+# It may not make a memfd: that memory would count for no process.
+_PROGRAM = (
+    "open openat openat2 fork vfork execve execveat wait4 waitid kill tkill tgkill setsid setpgid chmod fchmod fchmodat fchmodat2 utime "
+    "utimensat link linkat symlink symlinkat flock fcntl socketpair sendto sendmsg recvmsg prlimit64 sched_setaffinity timer_create "
+    "timer_settime timer_gettime timer_getoverrun timer_delete mincore pidfd_open arch_prctl bind connect listen accept "
+    "accept4 setsockopt prctl truncate getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr fadvise64 signalfd4"
+)
+
+
+class Assembly:
+    """A filter in the making. Jumps are counted in instructions that follow."""
+
+    def __init__(self, machine: str) -> None:
+        """Raises OSError for a machine whose calls are not known here."""
+        if machine not in MACHINES:
+            raise OSError(errno.ENOSYS, f"no table of system calls for {machine}")
+        audit, self._numbers = MACHINES[machine]
+        self._code: list[bytes] = []
+        self._add(_LOAD, _MACHINE)
+        self._add(_EQUAL, audit, 1, 0)
+        self._add(_RETURN, _KILL)
+        self._add(_LOAD, _NUMBER)
+        self._add(_AT_LEAST, 0x40000000, 0, 1)
+        self._add(_RETURN, _KILL)
+
+    def _add(self, code: int, value: int, if_true: int = 0, if_false: int = 0) -> None:
+        self._code.append(struct.pack("<HBBI", code, if_true, if_false, value & 0xFFFFFFFF))
+
+    def allow(self, names: str) -> None:
+        """Calls by name, whatever their arguments. Those that this machine does not have are passed over."""
+        numbers = {self._numbers[name] for name in names.split() if name in self._numbers}
+        for first in sorted(number for number in numbers if number - 1 not in numbers):
+            after = next(number for number in range(first, first + len(numbers) + 1) if number not in numbers)
+            # neighbours together: the kernel walks through all of this for every call there is, when the filter is installed
+            self._add(_AT_LEAST, first, 0, 2)
+            self._add(_AT_LEAST, after, 1, 0)
+            self._add(_RETURN, _ALLOW)
+
+    def refuse(self, name: str, error: int) -> None:
+        if name in self._numbers:
+            self._add(_EQUAL, self._numbers[name], 0, 1)
+            self._add(_RETURN, _ERRNO | error)
+
+    def never(self, name: str, half: int, values: Sequence[int], error: int = errno.EPERM) -> None:
+        """Refuse ``name`` if that half of an argument is one of ``values``; else what follows decides."""
+        if name not in self._numbers:
+            return
+        self._add(_EQUAL, self._numbers[name], 0, len(values) + 3)
+        self._add(_LOAD, _ARGUMENTS + 4 * half)
+        for left, value in zip(range(len(values) - 1, -1, -1), values, strict=True):
+            self._add(_EQUAL, value, left, 0 if left else 1)
+        self._add(_RETURN, _ERRNO | error)
+        self._add(_LOAD, _NUMBER)
+
+    def when(self, name: str, tests: Sequence[Test]) -> None:
+        """Allow ``name`` if every test holds."""
+        if name not in self._numbers:
+            return
+        self._add(_EQUAL, self._numbers[name], 0, 3 * len(tests) + 2)
+        for left, (half, mask, value) in zip(range(len(tests) - 1, -1, -1), tests, strict=True):
+            self._add(_LOAD, _ARGUMENTS + 4 * half)
+            self._add(_MASK, mask)
+            self._add(_EQUAL, value, 0, 3 * left + 1)
+        self._add(_RETURN, _ALLOW)
+        self._add(_RETURN, _ERRNO | errno.EPERM)
+
+    def only(self, name: str, half: int, values: Sequence[int], mask: int = _ALL, error: int = errno.EPERM) -> None:
+        """Allow ``name`` if that half of an argument, masked, is one of ``values``."""
+        if name not in self._numbers:
+            return
+        self._add(_EQUAL, self._numbers[name], 0, len(values) + 4)
+        self._add(_LOAD, _ARGUMENTS + 4 * half)
+        self._add(_MASK, mask)
+        for left, value in zip(range(len(values) - 1, -1, -1), values, strict=True):
+            self._add(_EQUAL, value, left, 0 if left else 1)
+        self._add(_RETURN, _ALLOW)
+        self._add(_RETURN, _ERRNO | error)
+
+    def threads_only(self) -> None:
+        """clone may make threads, in no namespace of their own. clone3, whose flags lie in memory, does not exist: libraries fall back."""
+        self.refuse("clone3", errno.ENOSYS)
+        self.only("clone", _low(0), (_CLONE_THREAD,), _CLONE_THREAD | _CLONE_NEW)
+
+    def no_namespaces(self) -> None:
+        """clone may make processes, but in no namespace of their own."""
+        self.refuse("clone3", errno.ENOSYS)
+        self.only("clone", _low(0), (0,), _CLONE_NEW)
+
+    def finish(self) -> bytes:
+        self._add(_RETURN, _ERRNO | errno.EPERM)
+        return b"".join(self._code)
+
+
+def _low(argument: int) -> int:
+    return 2 * argument
+
+
+def _high(argument: int) -> int:
+    return 2 * argument + 1
+
+
+def python_filter(machine: str, pid: int) -> bytes:
+    """For a candidate that is Python code in the process ``pid``: threads, files, memory, time; no other process, no network."""
+    made = Assembly(machine)
+    made.threads_only()
+    for name, number in (("kill", 1), ("tgkill", 2), ("tkill", 1)):
+        # whoever is killed was killed by the system then: for want of memory
+        made.never(name, _low(number), (_SIGKILL, _SIGSTOP))
+        made.only(name, _low(0), (pid,))
+    for name in ("prlimit64", "sched_setaffinity"):
+        made.only(name, _low(0), (0, pid))
+    # where landlock is older than its third version, O_TRUNC would empty a file that may only be read
+    for name, flags in (("open", 1), ("openat", 2)):
+        made.only(name, _low(flags), (0, 1, 2, 1 | _O_TRUNC, 2 | _O_TRUNC), _O_ACCMODE | _O_TRUNC)
+    made.refuse("openat2", errno.ENOSYS)
+    made.only("fcntl", _low(1), (*_DESCRIPTOR_COMMANDS, *_LOCK_COMMANDS))
+    made.only("ioctl", _low(1), _DESCRIPTOR_CONTROLS, error=errno.ENOTTY)
+    made.only("prctl", _low(0), (_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA))
+    # asyncio wakes itself through a pair; pairs of other types could send to any address
+    made.when("socketpair", [(_low(0), _ALL, _AF_UNIX), (_low(1), 0xF, _SOCK_STREAM)])
+    made.when("sendto", [(_low(4), _ALL, 0), (_high(4), _ALL, 0)])
+    for name in _PRETENDED.split():
+        made.refuse(name, 0)
+    for name in _NO_ATTRIBUTES.split():
+        made.refuse(name, errno.ENOTSUP)
+    made.allow(_PYTHON)
+    return made.finish()
+
+
+def for_process(code: bytes, pid: int) -> bytes:
+    """The filter that was made for ``ANYBODY``, for ``pid``: assembling one takes longer than all other walls together."""
+    return code.replace(struct.pack("=I", ANYBODY), struct.pack("=I", pid))
+
+
+def program_filter(machine: str) -> bytes:
+    """For a whole program in namespaces of its own: processes and local sockets too, but nothing that reaches for more rights."""
+    made = Assembly(machine)
+    made.no_namespaces()
+    made.only("socket", _low(0), (_AF_UNIX,))
+    made.only("ioctl", _low(1), (_TCGETS, _TIOCGWINSZ, *_DESCRIPTOR_CONTROLS), error=errno.ENOTTY)
+    made.allow(f"{_PYTHON} {_PROGRAM}")
+    return made.finish()
+
+
+def install(code: bytes) -> None:
+    """For this process and all its threads, for good. Raises OSError."""
+    no_new_privileges()
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("H6xQ", len(code) // 8, ctypes.addressof(buffer))
+    if libc().prctl(_PR_SET_SECCOMP, _MODE_FILTER, program, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "seccomp")
