@@ -455,12 +455,19 @@ def test_a_full_disk_under_the_run(job, flags, undisturbed):
     shutil.rmtree(out)
 
 
+def no_root() -> str:
+    return users.why_not() if os.getuid() == 0 else "only root can mount, or be somebody else"
+
+
+takes_root = pytest.mark.skipif(bool(no_root()), reason=no_root())
+
+
 def of_this_file(choice: str) -> list[str]:
     plain = ["-p", "no:xdist", "-p", "no:cacheprovider", "-rs", "-k", choice]
     return [sys.executable, "-m", "pytest", *plain, "tests/hostile/test_faults.py"]
 
 
-@pytest.mark.skipif(not users.possible(), reason="takes root, and root's right to mount")
+@takes_root
 def test_full_disks(tmp_path):
     disk = tmp_path / "tiny"
     disk.mkdir()
@@ -472,7 +479,7 @@ def test_full_disks(tmp_path):
     assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) == 3
 
 
-@pytest.mark.skipif(not users.possible(), reason="takes root, and root's right to mount")
+@takes_root
 def test_the_faults_of_an_ordinary_user():
     done = users.run(of_this_file("ordinary_users_last or without_namespaces or (without and not lasts)"), 300)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]

@@ -92,9 +92,8 @@ def test_a_spare_that_may_not_fork_says_so_and_serves_later(spare):
         assert os.waitpid(pid, 0) == (pid, 0)
 
 
-def test_a_fork_that_is_refused_is_the_systems_word(monkeypatch):
+def test_a_fork_that_is_refused_is_the_systems_word(monkeypatch, adopting):
     """In the spare, which is forked with what stands here in the place of fork."""
-    kernel.become_subreaper()
     forks = iter([kernel.plain_fork])
 
     def fork() -> int:
