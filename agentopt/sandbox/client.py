@@ -17,7 +17,7 @@ from agentopt.core.boot import boot_command
 from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import Failure, Measured
 from agentopt.core.frames import FrameConnection
-from agentopt.sandbox import kernel
+from agentopt.sandbox import kernel, tree
 from agentopt.sandbox.files import make_folder, remove_folder
 from agentopt.sandbox.levels import Sandbox
 from agentopt.sandbox.walls import Caps, environment
@@ -186,7 +186,8 @@ class Zygote:
             self._socket = None
         process, self._process = self._process, None
         if process is not None:
-            await _ends(process.pid, _PATIENCE)
+            if not await _ends(process.pid, _PATIENCE):
+                tree.end_family(process.pid)  # stopped, it cannot do that itself
             process.kill()
             process.wait()
         if self._folder is not None:
@@ -204,19 +205,20 @@ def _is_closed(door: socket.socket) -> bool:
         return True
 
 
-async def _ends(pid: int, seconds: float) -> None:
-    """Returns when the child has ended, or so many seconds have passed."""
+async def _ends(pid: int, seconds: float) -> bool:
+    """Whether the child ends within so many seconds. Where the system cannot tell, it is not waited for."""
     descriptor = kernel.watch_process(pid)
     if descriptor is None:
-        return
+        return False
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(descriptor, ended.set)
     try:
         async with asyncio.timeout(seconds):
             await ended.wait()
+        return True
     except TimeoutError:
-        pass
+        return False
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)

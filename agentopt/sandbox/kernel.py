@@ -59,7 +59,8 @@ def plain_fork() -> int:
         return os.fork()
     pid = _libc_with_lock().fork()
     if pid < 0:
-        raise OSError(ctypes.get_errno(), "fork")
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
     return pid
 
 

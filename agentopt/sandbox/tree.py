@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["family", "resident"]
+from agentopt.sandbox import kernel
+
+__all__ = ["end_family", "family", "resident"]
+
+_ROUNDS = 100
 
 
 def family(pid: int) -> list[int]:
@@ -16,6 +23,31 @@ def family(pid: int) -> list[int]:
         found.append(parent := waiting.pop())
         waiting += _children(parent)
     return found
+
+
+def end_family(pid: int) -> None:
+    """Kill every descendant of a process, which may be stopped and adopts those whose parents end, but not the process itself."""
+    for _ in range(_ROUNDS):
+        doomed = [other for other in family(pid)[1:] if _lives(other)]
+        if not doomed:
+            return
+        for other in doomed:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(other, signal.SIGKILL)
+        for other in doomed:
+            if (descriptor := kernel.watch_process(other)) is not None:
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                poll.poll(1000)
+                os.close(descriptor)
+
+
+def _lives(pid: int) -> bool:
+    """Not so what has ended and waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _children(pid: int) -> Iterator[int]:

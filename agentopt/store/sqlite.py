@@ -35,7 +35,7 @@ class SqliteStore:
     Everything raises StoreError with one sentence when the folder is missing, foreign, locked, damaged, read-only or full.
     """
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: RunLock | None) -> None:
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: RunLock | None, clock: SteadyClock | None = None) -> None:
         self.folder = folder
         self._connection = connection
         self._lock = lock
@@ -43,7 +43,7 @@ class SqliteStore:
         self._broken: StoreError | None = None
         self._known = START
         self._version = 0
-        self._clock = SteadyClock()
+        self._clock = clock or SteadyClock()
         if lock:
             self._known = self._tail()
             self._watch = FileWatch([folder / f"{RUN_DB}{suffix}" for suffix in ("", "-wal", "-shm")])
@@ -59,20 +59,20 @@ class SqliteStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"run {folder} cannot be made: {error.strerror}; choose another folder") from error
-        lock = RunLock(folder / LOCK)
+        lock, clock = RunLock(folder / LOCK), SteadyClock()
         try:
             for name in (RUN_DB, SUMMARY, BEST):
                 if (folder / name).exists():
                     raise StoreError(f"run {folder} is there already ({name}); resume it, or choose another folder")
             try:
                 with explained(folder):
-                    make_file(folder, _row(START, SteadyClock().now(), *first) if first else None)
+                    make_file(folder, _row(START, clock.now(), *first) if first else None)
             except OSError as error:
                 raise StoreError(f"run {folder} cannot be made: {error.strerror}; choose another folder") from error
         except BaseException:
             lock.release()
             raise
-        return cls._opened(folder, lock)
+        return cls._opened(folder, lock, clock)
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool = False) -> SqliteStore:
@@ -81,16 +81,16 @@ class SqliteStore:
             return cls(folder, connect_reader(folder), None)
         if not (folder / RUN_DB).is_file():
             raise StoreError(f"run {folder}: there is no {RUN_DB}; name the folder of a run")
-        return cls._opened(folder, RunLock(folder / LOCK))
+        return cls._opened(folder, RunLock(folder / LOCK), SteadyClock())
 
     @classmethod
-    def _opened(cls, folder: Path, lock: RunLock) -> SqliteStore:
+    def _opened(cls, folder: Path, lock: RunLock, clock: SteadyClock) -> SqliteStore:
         connection = None
         try:
             connection = connect(folder)
             with explained(folder):
                 connection.execute("PRAGMA synchronous = NORMAL")
-                return cls(folder, connection, lock)
+                return cls(folder, connection, lock, clock)
         except BaseException:
             if connection:
                 connection.close()

@@ -5,8 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import resource
-from collections.abc import Callable, Iterator
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -21,8 +28,11 @@ from agentopt.core.errors import RunFailed
 from agentopt.core.events import canonical
 from agentopt.sandbox import client
 from agentopt.store.sqlite import SqliteStore
-from tests.hostile.arena import why_not
+from tests.hostile import users
+from tests.hostile.arena import ALONE, LEVELS, at, why_not
+from tests.hostile.test_sessions import CONTROLLER, family
 from tests.toys import write_task
+from tests.untraced import untraced
 
 TASK = """
 from agentopt import Case, Objective, Score, Task
@@ -84,17 +94,16 @@ class Job:
         self._told = 0
         self.task = write_task(folder / "task", TASK, "def f(x):\n    return 1.0 * x\n")
 
-    def evolve(self, name: str, fault: Fault, lasting: bool = False) -> ao.Result:
-        return ao.evolve(
-            self.task,
-            optimizer=Slopes,
-            budget=f"{CANDIDATES}evals",
-            workers=1,
-            rng_seed=3,
-            sandbox=self.level,
-            out=self.folder / name,
-            on_event=self.watch(fault, lasting),
-        )
+    def evolve(self, out: str | Path, fault: Fault, lasting: bool = False, budget: str = f"{CANDIDATES}evals") -> ao.Result:
+        watch, level = self.watch(fault, lasting), self.level[:2]
+        with at(self.level):
+            return ao.evolve(
+                self.task, optimizer=Slopes, budget=budget, workers=1, rng_seed=3, sandbox=level, out=self.folder / out, on_event=watch
+            )
+
+    def resume(self, out: str | Path, budget: str | None = None) -> ao.Result:
+        with at(self.level):
+            return ao.resume(self.folder / out, optimizer=Slopes, budget=budget)
 
     def watch(self, fault: Fault, lasting: bool) -> Callable[[Any, Any], None]:
         """Begins the fault when its time has come; one that does not last ends as soon as it was noticed."""
@@ -115,13 +124,13 @@ class Job:
 
         return observe
 
-    def log(self, name: str) -> list[Any]:
-        with SqliteStore.open(self.folder / name, read_only=True) as store:
+    def log(self, out: str | Path) -> list[Any]:
+        with SqliteStore.open(self.folder / out, read_only=True) as store:
             store.verify()
             return canonical(store.read())
 
 
-@pytest.fixture(scope="module", params=["L1", "L2"])
+@pytest.fixture(scope="module", params=["L2"])
 def level(request: pytest.FixtureRequest) -> str:
     if why := why_not(request.param):
         pytest.skip(why)
@@ -152,7 +161,9 @@ def zygotes() -> list[psutil.Process]:
 
 
 def _inside(outer: psutil.Process) -> list[psutil.Process]:
-    return [child for child in outer.children() if os.readlink(f"/proc/{child.pid}/ns/pid") != os.readlink("/proc/self/ns/pid")]
+    """Children that have a second number, in a namespace of theirs."""
+    numbers = ((child, Path(f"/proc/{child.pid}/status").read_text().partition("NSpid:")[2].split("\n")[0]) for child in outer.children())
+    return [child for child, found in numbers if len(found.split()) > 1]
 
 
 def guards() -> list[psutil.Process]:
@@ -214,15 +225,25 @@ class Refused(Fault):
 
 
 class FewDescriptors(Fault):
-    """``word`` says which process gets no more than it has. Those of ours that are replaced get as many as ever."""
+    """``word`` says which process may open nothing more. One that takes its place may."""
 
     def begin(self) -> None:
         for process in {"zygote": zygotes, "guard": guards}[self.word]():
-            held = set(os.listdir(f"/proc/{process.pid}/fd"))
-            limit = next(number for number in count() if str(number) not in held)
-            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, 3))
         if self.word == "zygote":
             end_guards()
+
+
+class FewProcesses(Fault):
+    """The zygote may fork nothing more."""
+
+    def begin(self) -> None:
+        (self._zygote,) = zygotes()
+        self._before = resource.prlimit(self._zygote.pid, resource.RLIMIT_NPROC, (1, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
+        end_guards()
+
+    def end(self) -> None:
+        resource.prlimit(self._zygote.pid, resource.RLIMIT_NPROC, self._before)
 
 
 class NoDescriptors(Fault):
@@ -256,6 +277,9 @@ PLANTED = """
     guard.socket.socketpair = refusing("socket", guard.socket.socketpair)
     scratch.os.mkdir = refusing("folder", scratch.os.mkdir)
     scratch.copy_files = refusing("files", scratch.copy_files)
+    import time
+    real = time.time
+    time.time = lambda: real() + 36000 * os.path.exists(os.path.join({flags!r}, "clock"))
 """
 
 
@@ -289,10 +313,19 @@ PASSING = {
 }
 
 
-@pytest.mark.parametrize("name", PASSING)
+EVERYWHERE = {"a guard is killed", "the zygote is killed", "no descriptor in the zygote", "no space for the task's files"}
+"""The others do not depend on the level."""
+
+
+def tried(names: Iterable[str]) -> pytest.MarkDecorator:
+    pairs = [(level, name) for level in LEVELS for name in names if level == "L2" or name in EVERYWHERE]
+    return pytest.mark.parametrize(("level", "name"), pairs, indirect=["level"])
+
+
+@tried(PASSING)
 def test_a_fault_that_passes_leaves_no_trace_but_a_note(job, flags, undisturbed, name):
     make, word, said = PASSING[name]
-    if job.level == "L1" and make is KilledZygote:
+    if job.level != "L2" and make is KilledZygote:
         said = ""  # a box that is open needs no zygote, and the next one gets a new one
     result = job.evolve("run", make(flags, word))
     assert (result.status, result.failures) == ("budget", {})
@@ -312,7 +345,7 @@ LASTING = {
 }
 
 
-@pytest.mark.parametrize("name", LASTING)
+@tried(LASTING)
 def test_a_fault_that_lasts_ends_the_run_in_one_sentence_and_nothing_is_lost(job, flags, undisturbed, name):
     make, word, said = LASTING[name]
     fault = make(flags, word)
@@ -330,6 +363,146 @@ def test_a_fault_that_lasts_ends_the_run_in_one_sentence_and_nothing_is_lost(job
     assert len(job.notes) == 1
     stopped = ao.load_run(job.folder / "run")
     assert (stopped.status, stopped.why, stopped.failures) == ("failed", sentence, {})
-    result = ao.resume(job.folder / "run", optimizer=Slopes)
+    result = job.resume("run")
     assert (result.status, result.failures) == ("budget", {})
     assert job.log("run") == undisturbed
+
+
+def test_a_clock_that_jumps_changes_nothing(job, flags, monkeypatch):
+    """By hours, forth and back, in the controller and behind it: deadlines and budgets do not care."""
+    real, hours = time.time, count()
+    monkeypatch.setattr(time, "time", lambda: real() + 3600 * (next(hours) % 7 - 3))
+    (flags / "clock").touch()
+    first = job.evolve("run", Fault(flags), budget=f"{CANDIDATES}evals,300s")
+    assert (first.status, first.evaluations, job.notes) == ("budget", CANDIDATES, [])
+    again = job.resume("run", budget="+2evals")
+    assert (again.status, again.evaluations, again.failures) == ("budget", CANDIDATES + 2, {})
+    assert 0 < again.summary["spent"]["seconds"] < 300
+
+
+# --- what takes a place of its own
+
+
+def by_ordinary_user() -> bool:
+    return os.getuid() != 0
+
+
+@pytest.mark.skipif(not by_ordinary_user(), reason="root may have as many processes as it likes")
+def test_an_ordinary_users_last_process(job, flags, undisturbed):
+    result = job.evolve("run", FewProcesses(flags))
+    assert (result.status, result.failures) == ("budget", {})
+    (said,) = job.notes
+    assert said.endswith("a guard could not be forked: [Errno 11] Resource temporarily unavailable")
+    assert job.log("run") == undisturbed
+
+
+TINY = os.environ.get("AGENTOPT_TEST_TINY", "")
+"""A file system of a few megabytes, mounted for ``test_full_disks``."""
+on_a_tiny_disk = pytest.mark.skipif(not TINY, reason="needs a small file system; test_full_disks mounts one")
+
+
+class FullDisk(Fault):
+    """``word`` is what runs out: names or bytes."""
+
+    def begin(self) -> None:
+        if self.word == "names":
+            end_guards()
+            while any(Path(TINY).glob("agentopt-boxes-*/*")):
+                time.sleep(0.01)  # the zygote cleans up after them
+        with suppress(OSError):
+            for number in count():
+                with open(f"{TINY}/full-{number}", "wb", buffering=0) as file:
+                    while self.word == "bytes":
+                        file.write(bytes(1 << 12))
+
+    def end(self) -> None:
+        for file in Path(TINY).glob("full-*"):
+            file.unlink()
+
+
+@on_a_tiny_disk
+@pytest.mark.parametrize("struck", ["a guard", "the zygote"])
+def test_a_full_disk_under_the_scratch_folders(job, flags, undisturbed, monkeypatch, struck):
+    class Full(FullDisk):
+        def begin(self) -> None:
+            super().begin()
+            if struck == "the zygote":
+                for zygote in zygotes():
+                    zygote.kill()
+                    zygote.wait(5)
+
+    monkeypatch.setattr(tempfile, "tempdir", TINY)
+    fault = Full(flags, "names")
+    try:
+        with pytest.raises(RunFailed, match=r"failed 3 times by our own doing: .*\[Errno 28\] No space left on device: '" + TINY):
+            job.evolve("run", fault, lasting=True)
+    finally:
+        fault.end()
+    assert job.resume("run").status == "budget"
+    assert job.log("run") == undisturbed
+    assert os.listdir(TINY) == []
+
+
+@on_a_tiny_disk
+def test_a_full_disk_under_the_run(job, flags, undisturbed):
+    fault, out = FullDisk(flags, "bytes"), Path(TINY) / "run"
+    with pytest.raises(RunFailed) as failed:
+        job.evolve(out, fault, lasting=True)
+    assert re.search("run.db could not be read or written; check the disk|[Nn]o space left", str(failed.value))
+    fault.end()
+    assert job.resume(out).status == "budget"
+    assert job.log(out) == undisturbed
+    shutil.rmtree(out)
+
+
+def no_root() -> str:
+    return users.why_not() if os.getuid() == 0 else "only root can mount, or be somebody else"
+
+
+takes_root = pytest.mark.skipif(bool(no_root()), reason=no_root())
+
+
+def of_this_file(choice: str) -> list[str]:
+    plain = ["-p", "no:xdist", "-p", "no:cacheprovider", "-rs", "-k", choice]
+    return [sys.executable, "-m", "pytest", *plain, "tests/hostile/test_faults.py"]
+
+
+@takes_root
+def test_full_disks(tmp_path):
+    disk = tmp_path / "tiny"
+    disk.mkdir()
+    script = f"mount -t tmpfs -o size=3m,nr_inodes=60,mode=755 tiny {disk} && exec {shlex.join(of_this_file('full_disk_'))}"
+    environment = untraced() | {"AGENTOPT_TEST_TINY": str(disk), "PYTHONPATH": str(users.ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["unshare", "-m", "--propagation", "private", "/bin/sh", "-c", script]
+    done = subprocess.run(command, cwd=users.ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) == 3
+
+
+@takes_root
+def test_the_faults_of_an_ordinary_user():
+    done = users.run(of_this_file("ordinary_users_last or without_namespaces or (without and not lasts)"), 300)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) >= 6
+
+
+# --- nothing outlives a controller
+
+
+@pytest.mark.skipif(bool(why_not(ALONE)), reason=why_not(ALONE))
+@pytest.mark.parametrize("state", ["busy", "idle"])
+def test_nothing_outlives_a_killed_controller_without_namespaces(tmp_path, state):
+    (tmp_path / "own").mkdir()
+    code = f"from tests.hostile.arena import ALONE, at\nwalls = at(ALONE)\nwalls.__enter__()\n{CONTROLLER}"
+    environment = untraced() | {"TMPDIR": str(tmp_path / "own"), "PYTHONPATH": str(users.ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code, state, "L2"], env=environment, stdout=subprocess.PIPE) as controller:
+        assert controller.stdout is not None
+        assert controller.stdout.readline() == b"ready\n"
+        time.sleep(0.2)
+        left = family(controller.pid)
+        assert len(left) >= 5  # scorer, zygote, guard, box, spare
+        controller.kill()
+    begun = time.monotonic()
+    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left) or any((tmp_path / "own").iterdir()):
+        assert time.monotonic() - begun < 2, [process.cmdline() for process in left if process.is_running()]
+        time.sleep(0.01)

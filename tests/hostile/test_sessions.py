@@ -269,13 +269,37 @@ async def test_a_candidate_that_kills_the_next_one_before_it_is_born(arena):
     assert (await arena.attack(DOUBLE)).scores == {"right": 1.0}
 
 
+STOPS = {
+    "its guard, and computes on": "os.kill(os.getppid(), signal.SIGSTOP)\n while True: pass",
+    "its guard, and sleeps": "os.kill(os.getppid(), signal.SIGSTOP); time.sleep(600)",
+    "the zygote and its guard": (
+        "guard = os.getppid()\n for line in open(f'/proc/{guard}/status'):\n  if 'PPid' in line: os.kill(int(line.split()[1]), 19)\n"
+        " os.kill(guard, 19); time.sleep(600)"
+    ),
+}
+
+
 @with_children
-async def test_a_candidate_that_stops_its_guard_is_ended_by_the_second_clock(arena, monkeypatch):
-    monkeypatch.setattr(client, "_GRACE_SECONDS", 0.5)
-    rollout = await once(arena.executor, arena.task, f"{P}def f(x):\n os.kill(os.getppid(), signal.SIGSTOP)\n while True: pass\n")
+@pytest.mark.parametrize("whom", STOPS)
+async def test_a_candidate_that_stops(arena, monkeypatch, whom):
+    """The controller has a clock of its own, and what cannot end by itself is ended, with everything that came of it."""
+    monkeypatch.setattr(client, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(client, "_PATIENCE", 0.5)
+    before = family()
+    source = f"{P}def f(x):\n {OFFSPRING['a daemon']}\n {STOPS[whom]}\n"
+    rollout = await once(arena.executor, arena.task, source)
     assert (rollout.failure.kind, rollout.failure.message) == ("infrastructure", "the guard of a box does not answer")
     await arena.clean(2.0)
+    assert not [process for process in psutil.process_iter() if process.pid not in before and _is_ours(process, arena.folder)]
     await arena.settle()
+
+
+def _is_ours(process: psutil.Process, folder: Path) -> bool:
+    """Whatever it became a child of: it works in a folder of ours, or what is left of one."""
+    try:
+        return process.cwd().startswith(str(folder))
+    except (psutil.Error, OSError):
+        return False
 
 
 # --- our own processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import time
 from dataclasses import replace
@@ -437,3 +438,45 @@ async def test_streams_of_a_box_lead_to_its_guard():
     async with opened(Boxed, task, kept=(kept := [])) as executor:
         assert (await once(executor, task, source)).scores == {"right": 1.0}
     assert kept == [b"told"]
+
+
+async def test_a_guard_that_was_killed_while_it_waited_is_passed_over():
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        zygote = executor._boxes.zygote
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+        before = zygote.pid
+        family = psutil.Process(before).children(recursive=True)
+        for process in family[-2:]:  # the guard and its spare
+            process.kill()
+        psutil.wait_procs(family[-2:], timeout=5)
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+        assert zygote.pid == before
+
+
+@pytest.mark.parametrize("what", ["socketpair", "folder", "process"])
+async def test_what_the_system_refuses_the_controller_is_infrastructure(monkeypatch, what):
+    def refuse(*arguments, **settings):
+        raise OSError(24, "Too many open files")
+
+    task = make_task()
+    async with opened(Boxed, task) as executor:
+        with monkeypatch.context() as patch:
+            owner, name = {
+                "socketpair": (client.socket, "socketpair"),
+                "folder": (client, "make_folder"),
+                "process": (client.subprocess, "Popen"),
+            }[what]
+            patch.setattr(owner, name, refuse)
+            failure = (await once(executor, task, DOUBLE)).failure
+        assert (failure.kind, failure.message) == ("infrastructure", "[Errno 24] Too many open files")
+        assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
+
+
+def test_a_door_is_closed_when_nobody_is_behind_it():
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            assert not client._is_closed(ours)
+        assert client._is_closed(ours)
+    assert client._is_closed(ours)

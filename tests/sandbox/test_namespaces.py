@@ -172,20 +172,20 @@ def test_one_inside_whose_companion_has_ended_already_ends_at_once():
 
 def test_namespaces_that_cannot_be_had_are_an_error_in_the_process_that_asked(monkeypatch):
     monkeypatch.setattr(kernel.libc(), "unshare", lambda flags: -1, raising=False)
-    with pytest.raises(ChildError, match=r"OSError.*unshare"):
+    with pytest.raises(ChildError, match="unshare: "):
         in_child(namespaces.move_in, walled=False)
 
 
 @needs_namespaces
 def test_a_proc_that_cannot_be_mounted_is_an_error(monkeypatch):
     monkeypatch.setattr(kernel.libc(), "mount", lambda *arguments: -1, raising=False)
-    with pytest.raises(ChildError, match=r"OSError.*mount /proc"):
+    with pytest.raises(ChildError, match="mount /proc: "):
         in_child(namespaces.move_in, walled=False)
 
 
 def test_capabilities_that_stay_are_an_error(monkeypatch):
     monkeypatch.setattr(kernel.libc(), "capset", lambda *arguments: -1, raising=False)
-    with pytest.raises(ChildError, match=r"OSError.*capset"):
+    with pytest.raises(ChildError, match="capset: "):
         in_child(namespaces.drop_capabilities)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import socket
 
@@ -73,3 +75,40 @@ def test_a_box_that_cannot_live_ends_with_a_status(spare):
     with outside, inside:
         spare.become_box({}, inside, os.dup(2))  # no word: the box fails before it does anything
     assert os.waitstatus_to_exitcode(os.waitpid(before, 0)[1]) == 70
+
+
+def test_a_spare_that_may_not_fork_says_so_and_serves_later(spare):
+    """A limit of open files that is reached, and lifted again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.prlimit(spare.pid, resource.RLIMIT_NOFILE, (3, hard))
+    outside, inside = socket.socketpair()
+    with outside, inside, pytest.raises(OSError, match="Too many open files"):
+        spare.become_box({"word": "x"}, inside, 2)
+    resource.prlimit(spare.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    pid, said, outside = box(spare, "later")
+    with outside:
+        assert said == f"later {os.getpid()}"
+        outside.send(b"x")
+        assert os.waitpid(pid, 0) == (pid, 0)
+
+
+def test_a_fork_that_is_refused_is_the_systems_word(monkeypatch, adopting):
+    """In the spare, which is forked with what stands here in the place of fork."""
+    forks = iter([kernel.plain_fork])
+
+    def fork() -> int:
+        try:
+            return next(forks)()
+        except StopIteration:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+
+    monkeypatch.setattr("agentopt.sandbox.spare.plain_fork", fork)
+    unneeded = os.open(os.devnull, os.O_RDONLY)
+    made = Spare(live, unneeded)
+    os.close(unneeded)
+    for _ in range(2):
+        outside, inside = socket.socketpair()
+        with outside, inside, pytest.raises(OSError, match="Resource temporarily unavailable"):
+            made.become_box({"word": "x"}, inside, 2)
+    made._line.close()
+    os.waitpid(made.pid, 0)
