@@ -65,7 +65,7 @@ def choose(name: str, named: Sequence[Block], others: Sequence[Block], asked: As
         pool = [unescaped(unwrapped(block), parameter, parent, asked.limit) for block in blocks]
         candidates = _candidates(parameter, parent, pool, sure, asked.limit)
         open_ones = [block for block in pool if not block.closed and (asked.cut or block.body.strip())]
-        if any(block in candidates or sure or fits(block.tag, parameter) for block in open_ones):
+        if any(block in candidates or sure or fits(block, parameter) for block in open_ones):
             raise Fault("truncated", f"The text of {name!r} ends before its block is closed.")
         if candidates:
             return _last_change(parameter, parent, candidates[-_MOST_CANDIDATES:], asked.limit)
@@ -73,16 +73,16 @@ def choose(name: str, named: Sequence[Block], others: Sequence[Block], asked: As
 
 
 def _candidates(parameter: Parameter, parent: Value, pool: Sequence[Block], sure: bool, limit: int) -> list[Block]:
-    fitting = [block for block in pool if sure or block.form != "rewrite" or fits(block.tag, parameter)]
+    fitting = [block for block in pool if sure or fits(block, parameter)]
     if not parameter.is_python:
-        tagged = [block for block in fitting if block.tag or block.form != "rewrite"]
+        tagged = [block for block in fitting if block.tag]
         return tagged if tagged and parameter.kind == "code" else fitting
     names = wanted(parameter, parent)
     marked = parent.count("EVOLVE-BLOCK-START")
     hits = [block for block in pool if names & defined(_at_margin(block.body)) or (marked and "EVOLVE-BLOCK" in block.body)]
     if hits:
         return hits
-    told = [block for block in fitting if sure or block.tag or block.form != "rewrite"]
+    told = [block for block in fitting if sure or block.tag]
     if told:
         return told[-1:]
     untold = [block for block in fitting if len(block.body) <= limit][-_MOST_CANDIDATES:]

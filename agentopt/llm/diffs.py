@@ -16,6 +16,7 @@ MOST_HUNKS = 100
 _MOST_DIVIDERS = 8
 _DIVIDER = re.compile(r"^[=＝]{7}$")
 _LOOSE_DIVIDER = re.compile(r"^[ \t]*[=＝]{5,12}[ \t]*$")
+_HEAD_LINE = re.compile(r"^:(?:start|end)_line: ?(\d{1,9})$")
 _AT = re.compile(r"^@@+(?:[ \t]+-(\d{1,9})(?:,\d{1,9})?[ \t]+\+\d{1,9}(?:,\d{1,9})?)?(?=[ \t@]|$)")
 Part = tuple[tuple[str, ...], tuple[str, ...]]
 _NOISE = ("diff --git ", "index ", "new file mode", "old mode", "new mode", "similarity index", "rename ", "Index: ", "\\ No newline")
@@ -29,7 +30,7 @@ class Hunk:
     spare: tuple[Part, ...] = ()
     """Unlikely ones, for when none of ``parts`` is in the text: their divider underlines a heading, or they lie in fences."""
     line: int | None = None
-    """Where a unified diff says that it begins, counted from 1."""
+    """Where it says that it begins, counted from 1."""
     name: str | None = None
 
 
@@ -37,7 +38,7 @@ def search_replace(block: Block, number: int) -> Hunk:
     """The hunk between a SEARCH and a REPLACE line. Raises Fault when it was cut off or has no divider."""
     if not block.closed:
         raise Fault("truncated", f"Hunk {number} is not complete: it has no '>>>>>>> REPLACE' line.")
-    lines = block.body.split("\n")[:-1]
+    start, lines = _without_head(block.body.split("\n")[:-1])
     at = _dividers(lines)
     if not at:
         raise Fault("no_match", f"Hunk {number} has no '=======' line between what it searches for and what replaces it.")
@@ -46,9 +47,20 @@ def search_replace(block: Block, number: int) -> Hunk:
     underlines = {i for i in at if i and len(lines[i - 1].strip()) == len(lines[i].strip()) and i - 1 not in at}
     parts = [(tuple(lines[:i]), tuple(lines[i + 1 :])) for i in at if i not in underlines]
     spare = [(tuple(lines[:i]), tuple(lines[i + 1 :])) for i in at if i in underlines]
-    bare = [(_unfenced(search), _unfenced(replace)) for search, replace in (*parts, *spare)]
-    spare += [part for part in bare if part not in (*parts, *spare)]
-    return Hunk(tuple(parts), tuple(spare), name=block.name) if parts else Hunk(tuple(spare), name=block.name)
+    fenced = [(search, replace) for search, replace in (*parts, *spare) if _unfenced(search) != search]
+    if not parts:
+        parts, spare = spare, []
+    spare += [(_unfenced(search), _unfenced(replace)) for search, replace in fenced]
+    return Hunk(tuple(parts), tuple(spare), start, block.name)
+
+
+def _without_head(lines: list[str]) -> tuple[int | None, list[str]]:
+    """Some models were taught to begin a hunk with ``:start_line:7`` and a rule."""
+    heads = [match for match in map(_HEAD_LINE.match, lines[:3]) if match]
+    if not heads:
+        return None, lines
+    rest = lines[len(heads) :]
+    return int(heads[0][1]), rest[1:] if rest and rest[0].strip() == "-------" else rest
 
 
 def _dividers(lines: list[str]) -> list[int]:

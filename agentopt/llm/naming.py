@@ -10,7 +10,7 @@ from agentopt.core.task import Parameter
 from agentopt.llm.outline import Block
 from agentopt.llm.verdicts import Fault, quoted
 
-__all__ = ["LANGUAGES", "Names", "defined", "fits"]
+__all__ = ["GENERAL_WORDS", "LANGUAGES", "Names", "defined", "fits"]
 
 LANGUAGES: dict[str, frozenset[str]] = {
     "python": frozenset(("python", "py", "python3", "py3", "ipython", "numpy")),
@@ -24,10 +24,22 @@ LANGUAGES: dict[str, frozenset[str]] = {
     "triton": frozenset(("triton", "python", "py")),
 }
 """Tags of a fence by language; a language that is not here has its own name alone."""
+_ANSWERS = frozenset(("answer", "final_answer", "solution", "result", "output"))
+GENERAL_WORDS: dict[str, frozenset[str]] = {
+    "code": _ANSWERS
+    | frozenset(("code", "new_code", "improved_code", "program", "source", "implementation", "function", "content", "text"))
+    | frozenset(("file", "artifact", "antartifact", "component", "parameter", "param")),
+    "prompt": frozenset(("prompt", "new_prompt", "improved_prompt", "instruction", "new_instruction", "content", "text")),
+    "config": _ANSWERS | frozenset(("config", "configuration", "parameters", "params", "values", "settings")),
+    "value": _ANSWERS | frozenset(("value", "parameter", "param")),
+}
+"""What the one parameter that there is may be called, by its kind. An answer is none for a prompt: it may be the answer to it."""
 _PLAIN = frozenset(("", "text", "txt", "plaintext", "markdown", "md", "prompt", "none"))
 _JSON = frozenset(("", "json", "jsonc", "json5"))
 _LABELS = frozenset(("file", "filename", "path", "parameter", "param", "module", "component", "artifact"))
 _SUFFIX = re.compile(r"\.(?:py|pyi|c|h|cc|cpp|cxx|hpp|cu|cuh|js|ts|go|rs|java|jl|txt|md|json|toml|ya?ml|sh|prompt|jinja2?)$", re.I)
+_UNCHANGED = ("no change", "unchanged", "not changed", "stays the same", "remains the same")
+"""What stands above a file that is shown for completeness, often with parts left out."""
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _COMMENT = ("#", "//", "--", "/*", "<!--", ";", "%")
 _DECORATION = "#*`:-=>[]()<>!;% \t\"'"
@@ -39,13 +51,15 @@ def defined(source: str) -> set[str]:
     return {match[1] or match[2] for match in _DEFINED.finditer(source)}
 
 
-def fits(tag: str, parameter: Parameter) -> bool:
-    """Could a fence with this tag hold the parameter?"""
+def fits(block: Block, parameter: Parameter) -> bool:
+    """Could a block hold the parameter, going by the tag of its fence or the general name of its element or key?"""
+    if block.form != "rewrite":
+        return block.tag in GENERAL_WORDS[parameter.kind]
     if parameter.kind == "prompt":
-        return tag in _PLAIN
+        return block.tag in _PLAIN
     if parameter.kind != "code":
-        return tag in _JSON
-    return tag == "" or tag in LANGUAGES.get(parameter.language, frozenset((parameter.language,)))
+        return block.tag in _JSON
+    return block.tag == "" or block.tag in LANGUAGES.get(parameter.language, frozenset((parameter.language,)))
 
 
 class Names:
@@ -79,7 +93,9 @@ class Names:
         return None
 
     def of(self, block: Block) -> tuple[str | None, bool]:
-        """(the parameter that a block is for or None, whether the block says so itself). Raises Fault as ``find`` does."""
+        """(the parameter that a block changes or None, whether the block says so itself). Raises Fault as ``find`` does."""
+        if self.only is None and any(word in block.above.lower() for word in _UNCHANGED):
+            return None, False
         written = self._written(block)
         if written:
             name = self.find(written)
@@ -110,7 +126,7 @@ class Names:
         mentioned = [name for name, parameter in self.trainable.items() if words & {name, f"{name}.py", parameter.path}]
         if len(mentioned) == 1:
             return mentioned[0]
-        fitting = [name for name, parameter in self.trainable.items() if fits(block.tag, parameter)]
+        fitting = [name for name, parameter in self.trainable.items() if fits(block, parameter)]
         return fitting[0] if len(fitting) == 1 and block.tag else None
 
     def refuse_frozen(self, name: str) -> None:

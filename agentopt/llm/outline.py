@@ -21,7 +21,7 @@ _REASONING = "think|thinking|thought|thoughts|reasoning|reflection|scratchpad|an
 _REASONING_FENCES = frozenset(_REASONING.split("|"))
 _OTHER_BRACKETS = {"◁think▷": "◁/think▷", "[think]": "[/think]"}
 _GENERIC = "code|new_code|improved_code|program|solution|answer|final_answer|prompt|new_prompt|instruction|new_instruction|diff"
-_NAMING = "file|parameter|param|artifact|component"
+_NAMING = "file|parameter|param|artifact|antArtifact|component"
 _TAIL_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|return|>", "<end_of_turn>", "</s>", "<｜end▁of▁sentence｜>")
 _LONGEST_INFO = 300
 _MOST_TAIL_TOKENS = 8
@@ -45,7 +45,8 @@ _PLAIN_TAGS = frozenset(("markdown", "md", "prompt", "text", "txt", "plaintext")
 
 @dataclass(frozen=True)
 class Block:
-    """Text that a reply sets apart. ``tag`` is its language in lower case, ``name`` what it is said to be for, as written."""
+    """Text that a reply sets apart. ``tag`` is its language, or the general name of its element or key, in lower case; ``name`` is
+    what it is said to be for, as written."""
 
     body: str
     tag: str = ""
@@ -55,6 +56,8 @@ class Block:
     closed: bool = True
     form: Form = "rewrite"
     notes: tuple[str, ...] = ()
+    escaped: bool = True
+    """An element's text may hold entities; that of a CDATA section holds none."""
 
 
 @dataclass
@@ -284,7 +287,7 @@ class _Scanner:
         if inner and name is None and (inner["fence"] or inner["element"]):
             return match.end()
         body = text[match.end() : end]
-        self._block(Block(body, "", name, self._above(match.start()), closed, "xml"))
+        self._block(Block(body, word.lower(), name, self._above(match.start()), closed, "xml"))
         self._floor = after
         return after
 

@@ -10,23 +10,18 @@ from itertools import islice
 from typing import Any, cast
 
 from agentopt.core.task import Parameter
-from agentopt.llm.naming import Names
+from agentopt.llm.naming import GENERAL_WORDS, Names
 from agentopt.llm.outline import Block, outline
 from agentopt.llm.sources import parses
 from agentopt.llm.values import decode_json
 
 __all__ = ["members", "opens_json", "unescaped", "unwrapped"]
 
-_GENERIC = frozenset(
-    (
-        *("code", "new_code", "improved_code", "program", "solution", "answer", "final_answer", "prompt", "new_prompt", "improved_prompt"),
-        *("instruction", "new_instruction", "text", "content", "value", "result", "output", "source", "implementation", "function"),
-    )
-)
-_CONFIGS = frozenset(("config", "configuration", "parameters", "params", "values", "settings"))
 _WRAPPERS = frozenset(
     ("parameters", "params", "values", "files", "answer", "result", "output", "response", "update", "updates", "changes", "edits")
 )
+_Member = tuple[str | None, str, Any]
+"""The name of a parameter, or a general word for the one that there is, and what is held under it."""
 _DEEPEST = 2
 _MOST_MEMBERS = 1000
 _NAMES = ("name", "path", "file", "filename", "parameter", "param")
@@ -44,14 +39,14 @@ def members(text: str, names: Names, above: str = "") -> list[Block]:
     Raises Fault when the text is no JSON.
     """
     value, notes = decode_json(text)
-    found: list[tuple[str | None, Any]] = list(_members(value, names, depth=0))
+    found: list[_Member] = list(_members(value, names, depth=0))
     only = names.only
     if not found and only and names.parameters[only].kind == "config" and isinstance(value, dict):
-        found = [(only, cast(Any, value))]
-    return [Block(_text(held), "", name, above, form="json", notes=notes) for name, held in found]
+        found = [(only, "", cast(Any, value))]
+    return [Block(_text(held), word, name, above, form="json", notes=notes) for name, word, held in found]
 
 
-def _members(value: Any, names: Names, depth: int) -> Iterator[tuple[str | None, Any]]:
+def _members(value: Any, names: Names, depth: int) -> Iterator[_Member]:
     if isinstance(value, list):
         for item in cast(list[Any], value)[:_MOST_MEMBERS]:
             yield from _described(item)
@@ -65,29 +60,29 @@ def _members(value: Any, names: Names, depth: int) -> Iterator[tuple[str | None,
             yield from _member(key, held, names, depth)
 
 
-def _member(key: str, held: Any, names: Names, depth: int) -> Iterator[tuple[str | None, Any]]:
+def _member(key: str, held: Any, names: Names, depth: int) -> Iterator[_Member]:
     word = key.lower()
     only = names.parameters[names.only] if names.only else None
     if names.find(key):
-        yield key, held
+        yield key, "", held
     elif only and only.kind == "config":
-        if word in _CONFIGS and key not in only.initial and isinstance(held, dict):
-            yield None, held
+        if word in GENERAL_WORDS["config"] and key not in only.initial and isinstance(held, dict):
+            yield None, word, held
     elif word in _WRAPPERS and isinstance(held, dict | list):
         yield from _members(held, names, depth + 1)
-    elif only and word in _GENERIC:
-        yield None, held
+    elif only and word in GENERAL_WORDS[only.kind]:
+        yield None, word, held
     elif isinstance(held, str) and "def " in held and "\n" in held.strip():
-        yield key, held
+        yield key, "", held
 
 
-def _described(item: Any) -> Iterator[tuple[str | None, Any]]:
+def _described(item: Any) -> Iterator[_Member]:
     """``{"path": "a.py", "content": "..."}``"""
     fields = cast(dict[str, Any], item) if isinstance(item, dict) else {}
     name = next((fields[key] for key in _NAMES if isinstance(fields.get(key), str)), None)
     text = next((fields[key] for key in _TEXTS if key in fields), None)
     if name is not None and text is not None:
-        yield name, text
+        yield name, "content", text
 
 
 def _text(held: Any) -> str:
@@ -104,7 +99,7 @@ def unwrapped(block: Block) -> Block:
     text = block.body.strip("\n") if block.form == "xml" else block.body
     if block.form == "xml" and text.strip().startswith("<![CDATA["):
         inner = text.strip().removeprefix("<![CDATA[").removesuffix("]]>").replace("]]]]><![CDATA[>", "]]>")
-        return replace(block, body=inner.strip("\n") + "\n", tag="cdata")
+        return replace(block, body=inner.strip("\n") + "\n", escaped=False)
     if block.form != "rewrite" and text.lstrip()[:3] in ("```", "~~~"):
         inside = outline(text, (), hunks=False)
         if len(inside.blocks) == 1 and not inside.prose:
@@ -115,8 +110,7 @@ def unwrapped(block: Block) -> Block:
 def unescaped(block: Block, parameter: Parameter, parent: Any, limit: int) -> Block:
     """Text of an element in which ``<`` is written ``&lt;``. Models mostly write code as it is, so this has to be the better reading."""
     body = block.body
-    escaped = len(body) <= limit and any(entity in body for entity in _ENTITIES)
-    if block.form != "xml" or block.tag == "cdata" or not escaped:
+    if block.form != "xml" or not block.escaped or len(body) > limit or not any(entity in body for entity in _ENTITIES):
         return block
     plain = html.unescape(body)
     if parameter.is_python:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from agentopt.core.chat import Finish
 from agentopt.core.task import Parameter, Values
 from agentopt.llm.bare import bare_text
 from agentopt.llm.changes import is_diff, read_changes
@@ -22,7 +23,7 @@ __all__ = ["Form", "Unusable", "Usable", "Verdict", "read_reply", "repair_reques
 MOST_CHARACTERS = 8_388_608
 """A reply that is longer is not read at all."""
 LIMIT_BYTES = 65_536
-_MOST_JSONS = 16
+_MOST_JSONS = 4
 _JSON_TAGS = ("", "json", "jsonc", "json5")
 
 
@@ -31,14 +32,14 @@ def read_reply(
     parameters: Mapping[str, Parameter],
     parent: Values,
     *,
-    finish: str = "stop",
+    finish: Finish = "stop",
     form: Literal["auto", "rewrite", "diff", "xml", "json"] = "auto",
     limit_bytes: int = LIMIT_BYTES,
 ) -> Usable | Unusable:
     """What of ``text`` can be used as values of ``parameters``, given the ``parent`` that the model was shown.
 
-    ``finish`` is why the model stopped, in the words of the chat API (``stop``, ``length``, ``content_filter``). ``form`` restricts
-    the reader to one form; ``auto`` takes each that it meets. ``limit_bytes`` bounds each value, as UTF-8. Never raises for any text.
+    ``finish`` is why the model stopped, in the words of ``ChatReply``. ``form`` restricts the reader to one form; ``auto`` takes each
+    that it meets. ``limit_bytes`` bounds each value, in UTF-8 and without line ends at its edges. Never raises for any text.
     """
     try:
         return _Reader(parameters, parent, finish, form, limit_bytes).read(text)
@@ -47,17 +48,17 @@ def read_reply(
 
 
 class _Reader:
-    def __init__(self, parameters: Mapping[str, Parameter], parent: Values, finish: str, form: str, limit: int) -> None:
+    def __init__(self, parameters: Mapping[str, Parameter], parent: Values, finish: Finish, form: str, limit: int) -> None:
         self._asked = Asked(parameters, parent, limit, cut=finish == "length")
-        self._filtered = finish == "content_filter"
+        self._declined = {"filter": "The provider's content filter stopped the reply.", "refusal": "The model declined."}.get(finish)
         self._form = form
         self._names = Names(parameters)
         self._spare: Fault | None = None
         """What was wrong with JSON that may not have been meant; told if nothing else is found."""
 
     def read(self, text: str) -> Usable:
-        if self._filtered:
-            raise Fault("refusal", "The provider's content filter stopped the reply.")
+        if self._declined:
+            raise Fault("refusal", self._declined)
         if len(text) > MOST_CHARACTERS:
             raise Fault("oversize", f"The reply has {len(text)} characters; at most {MOST_CHARACTERS} are read.")
         text = prepare(text)
@@ -167,10 +168,10 @@ class _Reader:
     def _expanded(self, blocks: Sequence[Block]) -> list[Block]:
         """The blocks of the form that is asked for, JSON objects taken apart."""
         expanded: list[Block] = []
-        jsons = [block for block in blocks if block.form == "rewrite" and block.tag in _JSON_TAGS and opens_json(block.body)]
-        jsons = jsons[-_MOST_JSONS:] if self._form in ("auto", "json") else []
-        for block in blocks:
-            if block in jsons:
+        held = [i for i, block in enumerate(blocks) if block.form == "rewrite" and block.tag in _JSON_TAGS and opens_json(block.body)]
+        held = held[-_MOST_JSONS:] if self._form in ("auto", "json") else []
+        for i, block in enumerate(blocks):
+            if i in held:
                 expanded += self._members(block) or [block]
             elif self._form in ("auto", block.form):
                 expanded.append(block)

@@ -42,8 +42,9 @@ def _read(source: str) -> ast.Module | str:
             compile(source, "<reply>", "exec", dont_inherit=True)
             return ast.parse(source)
     except SyntaxError as error:
+        where = f" in line {error.lineno}" if error.lineno else ""
         line = (error.text or "").strip()
-        return f"has a syntax error in line {error.lineno}: {error.msg}{f' ({quoted(line)})' if line else ''}"
+        return f"has a syntax error{where}: {error.msg}{f' ({quoted(line)})' if line else ''}"
     except (RecursionError, MemoryError):
         return "is nested too deeply to be parsed"
     except (ValueError, OverflowError) as error:

@@ -16,6 +16,7 @@ from agentopt.llm.verdicts import Fault, quoted, reads_as_refusal
 
 __all__ = ["accept", "decode_json", "same", "with_plain_ends"]
 
+_DEEPEST = 32
 _MOST_LENIENT = 100_000
 """Characters of JSON in which stray commas are looked for."""
 
@@ -25,18 +26,19 @@ def accept(parameter: Parameter, text: str, parent: Value, *, whole: bool, limit
 
     Raises Fault.
     """
-    size = len(text.encode("utf-8", "surrogatepass"))
+    size = len(text.strip("\n").encode("utf-8", "surrogatepass"))
     if size > limit:
         raise Fault("oversize", f"The text of {parameter.name!r} has {size} bytes; at most {limit} are allowed.")
     if not text.strip():
         raise Fault("empty", f"The reply gives an empty text for {parameter.name!r}.")
+    text = _encodable(text)
     if parameter.kind == "config":
         return _config(parameter, text, parent)
     if parameter.kind == "value":
         return _value(parameter, text, parent), ()
     plain = with_plain_ends(parent)
     read = _code if parameter.kind == "code" else _prompt
-    text, notes = read(parameter, _encodable(text), plain, whole)
+    text, notes = read(parameter, text, plain, whole)
     return (text.replace("\n", "\r\n") if plain != parent else text), notes
 
 
@@ -91,10 +93,23 @@ def _config(parameter: Parameter, text: str, parent: Value) -> tuple[Value, tupl
     fields = cast(dict[str, Any], value)
     if set(fields) == {parameter.name} and isinstance(fields[parameter.name], dict):
         fields = cast(dict[str, Any], fields[parameter.name])
+    if not _is_sound(fields):
+        raise Fault("syntax", f"The config {parameter.name!r} is nested too deeply, or holds half of a surrogate pair.")
     kept = [name for name in parent if name not in fields]
     if kept:
         notes += (f"fields that the reply left out stay as they were: {', '.join(kept)}",)
     return {**parent, **fields}, notes
+
+
+def _is_sound(value: Any, depth: int = 0) -> bool:
+    """Can it be kept? JSON can also spell halves of surrogate pairs, and nest deeper than others can read."""
+    if isinstance(value, str):
+        return _encodable(value) == value
+    if isinstance(value, dict):
+        parts = [part for item in cast(dict[str, Any], value).items() for part in item]
+    else:
+        parts = cast(list[Any], value) if isinstance(value, list) else []
+    return depth < _DEEPEST and all(_is_sound(part, depth + 1) for part in parts)
 
 
 def _value(parameter: Parameter, text: str, parent: Value) -> Value:

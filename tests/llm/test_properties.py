@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agentopt import Parameter
+from agentopt.core.chat import Finish
 from agentopt.llm.replies import Unusable, Usable, Verdict, read_reply
 from tests.llm.parents import TASKS, TEXTS
 from tests.llm.table import entries
@@ -199,9 +200,9 @@ ANY = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=8), max_size=30).ma
     reply=ANY,
     task=st.sampled_from(sorted(TASKS)),
     form=st.sampled_from(["auto", "auto", "rewrite", "diff", "xml", "json"]),
-    finish=st.sampled_from(["stop", "length", "content_filter", "tool_calls"]),
+    finish=st.sampled_from(["stop", "length", "filter", "refusal", "tools", "other"]),
 )
-def test_no_text_raises(reply: str, task: str, form: str, finish: str) -> None:
+def test_no_text_raises(reply: str, task: str, form: str, finish: Finish) -> None:
     check(reply, task, form, finish)
 
 
@@ -213,7 +214,7 @@ def test_no_beginning_of_a_reply_raises(entry: object) -> None:
             check(entry.reply[:cut], task, "auto", "length")
 
 
-def check(reply: str, task: str, form: str, finish: str) -> None:
+def check(reply: str, task: str, form: str, finish: Finish) -> None:
     parameters = TASKS[task]
     parent = {name: parameter.initial for name, parameter in parameters.items()}
     found = read_reply(reply, parameters, parent, finish=finish, form=form)
