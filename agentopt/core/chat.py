@@ -22,6 +22,7 @@ __all__ = [
     "ModelError",
     "ModelErrorKind",
     "OnAttempt",
+    "Prompt",
     "Role",
     "Usage",
 ]
@@ -122,6 +123,23 @@ class ChatRequest:
             data.get("sample", 0),
             data.get("purpose", ""),
         )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A filled template, ready to be asked.
+
+    ``template`` is its name and the beginning of the digest of its text: ``"reevo/crossover@1a2b3c4d"``. ``cut`` names the slots that
+    did not fit whole; the messages themselves say where something is missing.
+    """
+
+    messages: tuple[Message, ...]
+    template: str
+    cut: tuple[str, ...] = ()
+
+    def request(self, sample: int, temperature: float | None = None, max_output_tokens: int | None = None) -> ChatRequest:
+        """The request whose purpose is the template's name. ``sample`` tells it apart from others that read the same."""
+        return ChatRequest(self.messages, temperature, max_output_tokens, sample=sample, purpose=self.template)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ AgentoptError
 │   ├── StoreError        a run folder that cannot be opened, read or written
 │   └── MissingExtra      an optional dependency that is not installed
 ├── RunFailed             the run cannot go on and it is not the input's fault (exit code 1)
+├── BudgetSpent           the next call of a model does not fit the budget; the run ends when what is in flight is done
 ├── ModelError            a language model gave no reply; it says why and whether asking again may help (core/chat.py)
 ├── InfrastructureError   our process or the machine failed under a rollout; retried, never blamed on a candidate
 └── Reject                raised by a task's score function: the output is invalid
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 __all__ = [
     "AgentoptError",
+    "BudgetSpent",
     "ConfigError",
     "ConsentError",
     "InfrastructureError",
@@ -69,6 +71,10 @@ class MissingExtra(UserError):
 
 class RunFailed(AgentoptError):
     """The run stopped without a result for a reason that is not bad input."""
+
+
+class BudgetSpent(AgentoptError):
+    """The most that the next request to a model can take does not fit what is left of the budget; it was not made."""
 
 
 class InfrastructureError(AgentoptError):

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Protocol, runtime_checkable
 
 from agentopt.core.candidate import Candidate, Proposal
+from agentopt.core.chat import ChatReply, ChatRequest, Prompt
 from agentopt.core.evaluation import Admission, Entry, Rollout
 from agentopt.core.events import Event
 from agentopt.core.task import Cases, Measure, Objective, Parameter, Task
@@ -16,12 +17,14 @@ __all__ = [
     "Answer",
     "Archive",
     "ArchiveContext",
+    "Chat",
     "Executor",
     "ExecutorContext",
     "Exhausted",
     "ManySession",
     "Optimizer",
     "OptimizerContext",
+    "Prompts",
     "Refused",
     "Session",
     "Store",
@@ -101,13 +104,45 @@ class Optimizer(Protocol):
         ...
 
 
+@runtime_checkable
+class Chat(Protocol):
+    """The run's models, as an optimizer asks them: each call is paid from the budget and in the log before its reply is used."""
+
+    @property
+    def models(self) -> Sequence[str]:
+        """Names, as they were given: ``openai:gpt-4o-mini``."""
+        ...
+
+    async def complete(self, request: ChatRequest, rng: Random) -> ChatReply:
+        """A reply by one of the models. The same content and ``sample`` get the reply that was paid for before.
+
+        Raises ModelError and BudgetSpent; an optimizer lets both pass. Legal only in ``propose``; ``rng`` is the one given there, and
+        with it ``sample=rng.getrandbits(31)`` makes a sample of its own.
+        """
+        ...
+
+
+@runtime_checkable
+class Prompts(Protocol):
+    """Templates by step, from the package or the user's folder."""
+
+    def render(self, step: str, slots: Mapping[str, str]) -> Prompt:
+        """Raises ConfigError for a step or slot that is not there, and when the template alone is over the token budget."""
+        ...
+
+
 @dataclass(frozen=True)
 class OptimizerContext:
-    """What an optimizer's factory gets. ``child(name, options)`` builds another optimizer, for compositions."""
+    """What an optimizer's factory gets. ``child(name, options)`` builds another optimizer, for compositions.
+
+    ``chat`` is None when no model is named. ``prompts`` are the optimizer's own templates.
+    """
 
     task: TaskCard
     options: Mapping[str, Any]
     child: Callable[[str, Mapping[str, Any]], Optimizer]
+    chat: Chat | None = None
+    prompts: Prompts | None = None
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from agentopt.core.errors import ConfigError
 from agentopt.llm.prices import Price, known_prices
 from agentopt.llm.retry import CallPolicy, RetryingModel
 
-__all__ = ["SCHEMES", "Builder", "ModelSettings", "ModelSpec", "build_model", "given_models", "parse_models", "register"]
+__all__ = ["SCHEMES", "Around", "Builder", "ModelSettings", "ModelSpec", "build_model", "given_models", "parse_models", "register"]
 
 SCHEMES = ("openai", "litellm", "relay", "command", "replay")
 _EXAMPLES = "openai:gpt-4o-mini, litellm:anthropic/NAME, relay:DIR, command:CMD or replay:FILE"
@@ -36,14 +36,21 @@ class ModelSpec:
         return f"{self.scheme}:{self.name}"
 
 
+Around = Callable[[ChatModel, Price | None], ChatModel]
+
+
 @dataclass(frozen=True)
 class ModelSettings:
-    """What models are built with. ``timeout`` is the deadline of one HTTP request in seconds; ``environ`` is where keys come from."""
+    """What models are built with. ``timeout`` is the deadline of one attempt in seconds; ``environ`` is where keys come from.
+
+    ``around`` is put around what makes a single attempt, inside of the retries: there attempts are reserved, logged and recorded.
+    """
 
     base_url: str | None = None
     price: Price | None = None
     timeout: float = 300.0
     policy: CallPolicy = field(default_factory=CallPolicy)
+    around: Around = lambda model, price: model
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
 
@@ -133,7 +140,7 @@ def _openai(spec: ModelSpec, settings: ModelSettings) -> ChatModel:
         raise ConfigError(f"{spec}: there is no key; set OPENAI_API_KEY (a server on this machine needs none)")
     transport = OpenAITransport(spec.name, url, key, settings.timeout, settings.policy.clock, local)
     price = settings.price or (known_prices().get(str(spec)) if url == OPENAI_URL else None)
-    return RetryingModel(transport, settings.policy, price)
+    return RetryingModel(settings.around(transport, price), settings.policy, price)
 
 
 def _litellm(spec: ModelSpec, settings: ModelSettings) -> ChatModel:
@@ -143,7 +150,7 @@ def _litellm(spec: ModelSpec, settings: ModelSettings) -> ChatModel:
     key = (_key(settings.environ) or "none") if url and _is_local(url) else None
     transport = LiteLLMTransport(spec.name, url, key, settings.timeout, settings.policy.clock)
     price = settings.price or (transport.price() if url is None else None)
-    return RetryingModel(transport, settings.policy, price)
+    return RetryingModel(settings.around(transport, price), settings.policy, price)
 
 
 _BUILDERS: dict[str, Builder] = {"openai": _openai, "litellm": _litellm}

@@ -34,7 +34,7 @@ class HttpTransport(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
-    async def send(self, request: ChatRequest) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         """The deadline ends the request, whatever state it is in, and its connection. Raises ModelError."""
         started = self._clock.now()
         try:

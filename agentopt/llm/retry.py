@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from agentopt.core.chat import Attempt, ChatReply, ChatRequest, ModelError, OnAttempt
+from agentopt.core.chat import Attempt, ChatModel, ChatReply, ChatRequest, ModelError, OnAttempt
 from agentopt.llm.limits import Breaker, Clock, Limits
 from agentopt.llm.prices import Price, cost, upper_bound
 
-__all__ = ["CallPolicy", "RetryingModel", "Transport"]
+__all__ = ["CallPolicy", "RetryingModel"]
 
 _ABOUT_THE_REQUEST = frozenset({"bad_request", "context_length", "content_filter"})
 """Errors of a healthy model: they say nothing against it, so they do not open the circuit."""
-
-
-class Transport(Protocol):
-    """Sends one HTTP request per call and never asks again by itself."""
-
-    @property
-    def name(self) -> str: ...
-    async def send(self, request: ChatRequest) -> ChatReply:
-        """Raises ModelError; ends its connection when it is cancelled."""
-        ...
-
-    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -63,12 +50,12 @@ class _Call:
 
 
 class RetryingModel:
-    """A transport with retries, limits, a circuit breaker, prices and a report of every attempt."""
+    """A model that makes one HTTP request per call and never asks again, with retries, limits, a circuit breaker, prices and reports."""
 
-    def __init__(self, transport: Transport, policy: CallPolicy | None = None, price: Price | None = None) -> None:
+    def __init__(self, model: ChatModel, policy: CallPolicy | None = None, price: Price | None = None) -> None:
         self.policy = policy or CallPolicy()
         self.price = price
-        self._transport = transport
+        self._model = model
         self._clock = self.policy.clock
         self._limits = Limits(self._clock, self.policy.concurrency, self.policy.requests_per_minute, self.policy.tokens_per_minute)
         self._breaker = Breaker(self.policy.breaker_failures, self.policy.breaker_seconds, self._clock.now)
@@ -78,7 +65,7 @@ class RetryingModel:
 
     @property
     def name(self) -> str:
-        return self._transport.name
+        return self._model.name
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Raises ModelError with the number of attempts made, which is 0 if the request was not sent at all."""
@@ -105,7 +92,7 @@ class RetryingModel:
 
     async def close(self) -> None:
         """Ends the transport's connections. May be called twice."""
-        await self._transport.close()
+        await self._model.close()
 
     def _check(self, request: ChatRequest) -> None:
         for number, message in enumerate(request.messages, 1):
@@ -122,7 +109,7 @@ class RetryingModel:
             waited = started - call.idle_since
             call.attempts += 1
             try:
-                reply = await self._transport.send(call.request)
+                reply = await self._model.complete(call.request)
             except ModelError as error:
                 call.idle_since = self._clock.now()
                 self._report(Attempt(self.name, call.attempts, waited, call.idle_since - started, error.kind, error.status))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from agentopt.core.chat import ChatRequest, Message
+from agentopt.core.chat import ChatModel, ChatRequest, Message
 from agentopt.llm.limits import Clock
 from agentopt.llm.prices import Price
-from agentopt.llm.retry import CallPolicy, RetryingModel, Transport
+from agentopt.llm.retry import CallPolicy, RetryingModel
 
 __all__ = ["FakeClock", "ask", "each_library", "make_model", "make_transport", "quick"]
 
@@ -43,7 +43,7 @@ def quick(**policy: Any) -> CallPolicy:
     return CallPolicy(**{"clock": FakeClock().clock(), "rng": Random(0)} | policy)
 
 
-def make_transport(library: str, url: str, timeout: float = 20.0, key: str = "a-key-for-tests", clock: Clock | None = None) -> Transport:
+def make_transport(library: str, url: str, timeout: float = 20.0, key: str = "a-key-for-tests", clock: Clock | None = None) -> ChatModel:
     clock = clock or Clock()
     if library == "openai":
         from agentopt.llm.client import OpenAITransport

@@ -87,7 +87,7 @@ async def test_a_deadline_ends_the_request_and_its_connection(library: str, step
     with FakeLLM([Step(), step]) as server:
         model = make_model(library, server.url, quick(retries=1))
         await model.complete(ask())  # what is loaded at the first call is no business of the deadline
-        model._transport._timeout = 0.3
+        model._model._timeout = 0.3
         with pytest.raises(ModelError, match=r"no reply in time: 0\.3 s") as caught:
             await model.complete(ask())
         assert await asyncio.to_thread(server.wait_for_disconnects, 2)
@@ -255,7 +255,7 @@ async def test_the_cap_has_the_name_that_the_server_knows() -> None:
 async def test_a_fault_of_ours_stays_loud() -> None:
     with FakeLLM() as server:
         model = make_model("openai", server.url)
-        model._transport._model = object()
+        model._model._model = object()
         with pytest.raises(TypeError, match="JSON serializable"):
             await model.complete(ask())
         await model.close()

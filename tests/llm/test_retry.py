@@ -32,7 +32,7 @@ class Scripted:
         self.hanging = asyncio.Event()
         self.closed = 0
 
-    async def send(self, request: ChatRequest) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         answer = self.answers[min(self.sent, len(self.answers) - 1)]
         self.sent += 1
         if answer is HANG:
