@@ -54,7 +54,7 @@ async def test_planted_keys_are_in_no_error_no_repr_and_no_log(
             assert error.__cause__ is None
             texts += [str(error), repr(error), error.to_json(), pickle.dumps(error), "".join(traceback.format_exception(error))]
         await model.close()
-        texts += [repr(model), repr(model._transport), repr(model.policy), repr(vars(model._transport)), repr(server.requests)]
+        texts += [repr(model), repr(model._model), repr(model.policy), repr(vars(model._model)), repr(server.requests)]
     everything = "\n".join(str(text) for text in [*texts, caplog.text, *capfd.readouterr()])
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}", "the key was used"
     assert "[secret]" in everything
