@@ -64,7 +64,7 @@ async def test_a_deadline_of_another_provider() -> None:
     with FakeLLM([Step(), Step(fault="stall")]) as server:
         model = make("deepseek/m", server.url, retries=0)
         await model.complete(ask())
-        model._transport._timeout = 0.3
+        model._model._timeout = 0.3
         with pytest.raises(ModelError, match="no reply in time"):
             await model.complete(ask())
         assert await asyncio.to_thread(server.wait_for_disconnects, 1)
@@ -99,7 +99,7 @@ async def test_timeouts_of_its_own_and_faults_of_ours() -> None:
     import litellm
 
     model = make("deepseek/m", None)
-    named = model._transport._named
+    named = model._model._named
     assert named(litellm.Timeout("slow", model="m", llm_provider="deepseek")).kind == "timeout"
     with pytest.raises(ZeroDivisionError):
         named(ZeroDivisionError())
