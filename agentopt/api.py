@@ -172,6 +172,10 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
     writer = _SummaryWriter(place.folder, store, options.get("on_event"))
     try:
         return await _drive(job, store, writer, interruptible, started)
+    except ConfigError:
+        if not writer.paid:
+            place.clear()
+        raise
     except UserError:
         if not writer.begun:
             place.clear()
@@ -333,8 +337,8 @@ def _new_store(folder: Path | None, first: Mapping[str, Any]) -> Store:
 
 async def _drive(job: assembly.Job, store: Store, writer: _SummaryWriter, interruptible: Interruptible, started: float) -> Result:
     run = Run(job.parts(store), job.plan, writer, started)
-    run.restore()
     loop = Loop(run)
+    await loop.restore()
     interruptible(loop)
     try:
         state = await loop.drive(job.task.seed_values)
@@ -361,12 +365,15 @@ class _SummaryWriter:
         self.folder = folder
         self.begun = False
         """Whether the seed is scored: from here on there is something to lose."""
+        self.paid = False
+        """Whether more than the seed's score would be lost."""
         self._store, self._on_event = store, on_event
         self._written = 0.0
         self._best = ""
 
     def __call__(self, event: Event, state: RunState) -> None:
         self.begun = self.begun or bool(state.front)
+        self.paid = self.paid or state.told > 1 or state.calls.replies > 0
         if self._on_event:
             self._on_event(event, state)
         if state.best_id != self._best and time.monotonic() - self._written > 1.0:

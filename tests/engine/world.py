@@ -213,8 +213,8 @@ class World:
 
     async def run(self) -> RunState:
         self.run_ = Run(self.parts, self.plan, self.on_event)
-        self.run_.restore()
         self.loop = Loop(self.run_)
+        await self.loop.restore()
         return await self.loop.drive(self.task.seed_values)
 
     @property
