@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
-from agentopt import assembly, loading, settings
+from agentopt import assembly, loading, models, settings
 from agentopt.core.budget import add_budgets, parse_budget
 from agentopt.core.errors import ConfigError, RunFailed, StoreError, UserError
 from agentopt.core.events import Event
@@ -57,6 +57,15 @@ class EvolveOptions(TypedDict, total=False):
     select: str
     repeats: int
     limits: Mapping[str, float]
+    model: str
+    """``openai:NAME`` and its like, several with commas; default: what AGENTOPT_MODEL names."""
+    base_url: str
+    price: str
+    """USD per million tokens of input and output: ``0.15,0.60``."""
+    record: str | Path
+    """A cassette to which every reply is added."""
+    llm: Mapping[str, Any]
+    """The keys of ``settings.Calling``."""
     out: str | Path | None
     """The run folder to make; default ``runs/<task>-<time>``. None keeps the run in memory."""
     config: str | Path
@@ -269,7 +278,9 @@ def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, 
     else:
         flags["optimizer"] = {"name": f"object {getattr(optimizer, '__name__', type(optimizer).__name__)}"}
     merged = settings.layer(own, file, assigned, flags)
-    return settings.validate(merged).resolved(any(o.source == "outside" for o in task.objectives)), optimizer
+    config = models.named(settings.validate(merged))
+    config = settings.validate(settings.with_optimizer(merged | {"model": config.model, "record": config.record}))
+    return config.resolved(any(o.source == "outside" for o in task.objectives)), optimizer
 
 
 def _seed_from(task: Task, source: Path) -> Task:
