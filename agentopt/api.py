@@ -59,13 +59,8 @@ class EvolveOptions(TypedDict, total=False):
     limits: Mapping[str, float]
     model: str
     """``openai:NAME`` and its like, several with commas; default: what AGENTOPT_MODEL names."""
-    base_url: str
-    price: str
-    """USD per million tokens of input and output: ``0.15,0.60``."""
-    record: str | Path
-    """A cassette to which every reply is added."""
     llm: Mapping[str, Any]
-    """The keys of ``settings.Calling``."""
+    """How models are called: the keys of ``settings.Calling``, such as ``{"price": "0.15,0.60"}``."""
     out: str | Path | None
     """The run folder to make; default ``runs/<task>-<time>``. None keeps the run in memory."""
     config: str | Path
@@ -279,7 +274,7 @@ def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, 
         flags["optimizer"] = {"name": f"object {getattr(optimizer, '__name__', type(optimizer).__name__)}"}
     merged = settings.layer(own, file, assigned, flags)
     config = models.named(settings.validate(merged))
-    config = settings.validate(settings.with_optimizer(merged | {"model": config.model, "record": config.record}))
+    config = settings.validate(settings.with_optimizer(settings.layer(merged, config.model_dump(include={"model", "llm"}))))
     return config.resolved(any(o.source == "outside" for o in task.objectives)), optimizer
 
 

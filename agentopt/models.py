@@ -30,8 +30,9 @@ def named(config: RunConfig, environ: Mapping[str, str] = os.environ) -> RunConf
     from agentopt.llm.choose import parse_models
 
     specs = [replace(spec, name=os.path.abspath(spec.name)) if spec.scheme in _IN_FILES else spec for spec in parse_models(text, where)]
-    record = os.path.abspath(config.record) if config.record else None
-    return config.model_copy(update={"model": ",".join(_spelled(spec) for spec in specs), "record": record})
+    record = os.path.abspath(config.llm.record) if config.llm.record else None
+    llm = config.llm.model_copy(update={"record": record})
+    return config.model_copy(update={"model": ",".join(_spelled(spec) for spec in specs), "llm": llm})
 
 
 def _spelled(spec: ModelSpec) -> str:
@@ -55,25 +56,22 @@ def journal_of(config: RunConfig, budget: Mapping[str, float]) -> Journal | None
     from agentopt.llm.prices import parse_price
     from agentopt.llm.retry import CallPolicy
 
-    specs, calling = parse_models(config.model), config.llm
-    journal = Journal(make_chooser(specs, calling.choose), calling.max_output_tokens)
+    specs = parse_models(config.model)
+    journal = Journal(make_chooser(specs, config.llm.choose), config.llm.max_output_tokens)
 
     def around(model: ChatModel, price: Price | None) -> ChatModel:
         if "usd" in budget and price is None:
             raise ConfigError(f"budget: the price of {model.name} is unknown, so USD cannot be counted; add --price INPUT,OUTPUT")
-        return journal.metered(Recorder(model, config.record) if config.record else model, price)
+        return journal.metered(Recorder(model, config.llm.record) if config.llm.record else model, price)
 
-    settings = ModelSettings(
-        base_url=config.base_url,
-        price=parse_price(config.price) if config.price else None,
-        timeout=calling.timeout,
-        policy=CallPolicy(
-            retries=calling.retries,
-            concurrency=calling.concurrency,
-            requests_per_minute=calling.requests_per_minute,
-            tokens_per_minute=calling.tokens_per_minute,
-        ),
-        around=around,
+    policy = CallPolicy(
+        retries=config.llm.retries,
+        concurrency=config.llm.concurrency,
+        requests_per_minute=config.llm.requests_per_minute,
+        tokens_per_minute=config.llm.tokens_per_minute,
     )
+    price = parse_price(config.llm.price) if config.llm.price else None
+    seconds = {"timeout": config.llm.timeout, "relay_seconds": config.llm.relay_seconds}
+    settings = ModelSettings(config.llm.base_url, price, policy=policy, around=around, **seconds)
     journal.use(build_models(specs, settings))
     return journal

@@ -36,8 +36,15 @@ class Calling(BaseModel):
 
     model_config = _STRICT
 
+    base_url: str | None = None
+    price: str | None = None
+    """USD per million tokens of input and output: ``0.15,0.60``."""
+    record: str | None = None
+    """A cassette to which every reply is added."""
     retries: Annotated[int, Field(ge=0, le=100)] = 4
     timeout: Annotated[float, Field(gt=0)] = 300.0
+    relay_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """How long a relay waits for its answer."""
     concurrency: Annotated[int, Field(ge=1)] = 16
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
@@ -71,9 +78,6 @@ class RunConfig(BaseModel):
     repeats: Annotated[int, Field(ge=1)] | None = None
     limits: dict[str, float] = Field(default_factory=dict)
     model: str | None = None
-    base_url: str | None = None
-    price: str | None = None
-    record: str | None = None
     llm: Calling = Calling()
 
     def resolved(self, one_at_a_time: bool) -> RunConfig:

@@ -59,10 +59,9 @@ def evolve(
         "unsafe": unsafe or None,
         "allow_weak_sandbox": allow_weak_sandbox or None,
         "model": model,
-        "base_url": base_url,
-        "price": price,
-        "record": None if record is None else str(record),
     }
+    calling = {"base_url": base_url, "price": price, "record": record and str(record)}
+    given["llm"] = {key: value for key, value in calling.items() if value is not None} or None
     if replay is not None:
         if model is not None:
             raise ConfigError("--replay names what answers, and so does --model; give one of them")

@@ -289,8 +289,6 @@ def _beyond(model: str, over: Sequence[int]) -> str:
 
 
 def _too_much(bound: Bound, left: Mapping[str, float]) -> str:
-    most = {"calls": 1.0, "tokens": bound.tokens, "usd": bound.usd}
-    for unit, amount in most.items():
-        if amount is not None and not _fits(left.get(unit, amount), amount):
-            return f"one request can take {amount:g} {unit}, and {left[unit]:g} are left"
-    return "the budget is spent"
+    most = {"calls": 1.0, "tokens": bound.tokens or 0.0, "usd": bound.usd or 0.0}
+    unit = next(unit for unit in most if unit in left and not _fits(left[unit], most[unit]))
+    return f"one request can take {most[unit]:g} {unit}, and {left[unit]:g} are left"
