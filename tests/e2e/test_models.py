@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from agentopt.core.events import Event, canonical
 from agentopt.store.layout import is_run_folder
 from agentopt.store.sqlite import SqliteStore
 from agentopt.testing.fake_llm import FakeLLM, Received, Step
+from tests.cli.logs import refused, shown
 from tests.toys import write_task
 from tests.untraced import untraced
 
@@ -106,6 +108,34 @@ def test_limits_of_the_door(task: str):
         assert time.monotonic() - began > 0.8, "60 may go at once, ten more take a second"
 
 
+def test_why_shows_prompt_reply_and_verdict(task: str, tmp_path: Path):
+    def script(received: Received) -> Step:
+        if received.number == 2:
+            return Step("I would rather\x1b[31m not.\n" * 60, usage=None)
+        return Step(status=500, error="oops") if received.number == 3 else line(received)
+
+    with FakeLLM(script) as server:
+        run = tmp_path / "run"
+        evolve(task, server.url, out=run, budget="4evals", llm={"price": "1,2", "retries": 1})
+    text = shown("why", run, "best")
+    assert "request 1 of 1 to openai:m, toys/ask" in text
+    assert "user\nWrite another f." in text
+    assert "Try this." in text
+    assert "tokens in, " in text
+    note = next(event.data for event in events(run) if event.kind == "note" and event.data["kind"] == "refused")
+    text = shown("why", run, f"ask:{note['index']}")
+    assert text.startswith(f"ask {note['index']}: ")
+    assert "I would rather\\x1b[31m not." in text
+    assert "more characters" in text
+    assert "counted as" not in text, "without a cap nothing bounds it"
+    assert "more characters" not in shown("why", run, f"ask:{note['index']}", "--full")
+    failed = next(event.data for event in events(run) if event.kind == "proposed" and event.data["index"] == note["index"] + 1)
+    text = shown("why", run, failed["candidate"])
+    assert "no reply: server: " in text
+    assert "reply by m, stop" in text
+    assert "ask 99 is none that was refused; those are" in refused("why", run, "ask:99")
+
+
 # --- retries
 
 
@@ -147,7 +177,9 @@ def test_killed_between_reply_and_use_the_reply_is_used(task: str, tmp_path: Pat
     with FakeLLM(line) as server:
         flags = (*FLAGS, "--set", "optimizer.options.pause=0.3", "--budget", "5evals", "--out", "run")
         running = process(tmp_path, "evolve", task, "--model", "openai:m", "--base-url", server.url, *flags)
-        until(lambda: sum(event.kind == "llm_reply" for event in (events(tmp_path / "run") if is_run_folder(tmp_path / "run") else ())) >= 2)
+        until(
+            lambda: sum(event.kind == "llm_reply" for event in (events(tmp_path / "run") if is_run_folder(tmp_path / "run") else ())) >= 2
+        )
         kill(running)
         assert last_kind(tmp_path / "run") == "llm_reply"
         before = len(server.requests)
@@ -225,7 +257,7 @@ def replayed_with_kills(task: str, tmp_path: Path, kills: int) -> None:
             code, _, err = call(tmp_path, "resume", folder.name)
             assert code == 0, err
             assert canonical_log(folder) == whole
-    assert not KEY.encode() in (tmp_path / "tape.jsonl").read_bytes()
+    assert KEY.encode() not in (tmp_path / "tape.jsonl").read_bytes()
 
 
 # --- bad input
@@ -255,8 +287,6 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(task: str, tmp_path: Path,
     code, out, err = call(tmp_path, "evolve", task, *FLAGS, *flags, "--out", "run")
     assert code == 2, err
     assert out == ""
-    import re
-
     assert re.search(sentence, err), err
     assert [path for path in sorted(tmp_path.rglob("*")) if "__pycache__" not in path.parts] == before
 
@@ -269,7 +299,10 @@ def test_a_missing_key_is_said(task: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_budget_below_one_call_is_bad_input_and_leaves_nothing(task: str, tmp_path: Path):
-    with FakeLLM(line) as server, pytest.raises(ConfigError, match=r"budget: 500tokens cannot fit one call of a model: one request can take"):
+    with (
+        FakeLLM(line) as server,
+        pytest.raises(ConfigError, match=r"budget: 500tokens cannot fit one call of a model: one request can take"),
+    ):
         evolve(task, server.url, budget="500tokens", out=tmp_path / "run")
     assert server.requests == []
     assert not (tmp_path / "run").exists()
