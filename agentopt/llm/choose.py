@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Literal
 from urllib.parse import urlsplit
 
 from agentopt.core.chat import ChatModel
 from agentopt.core.errors import ConfigError
+from agentopt.llm.choosers import BanditChooser, Chooser, WeightedChooser
 from agentopt.llm.prices import Price, known_prices
 from agentopt.llm.retry import CallPolicy, RetryingModel
 
-__all__ = ["SCHEMES", "Around", "Builder", "ModelSettings", "ModelSpec", "build_model", "given_models", "parse_models", "register"]
+__all__ = [
+    "SCHEMES",
+    "Around",
+    "Builder",
+    "ModelSettings",
+    "ModelSpec",
+    "build_model",
+    "build_models",
+    "given_models",
+    "make_chooser",
+    "parse_models",
+    "register",
+]
 
 SCHEMES = ("openai", "litellm", "relay", "command", "replay")
 _EXAMPLES = "openai:gpt-4o-mini, litellm:anthropic/NAME, relay:DIR, command:CMD or replay:FILE"
@@ -41,20 +55,23 @@ Around = Callable[[ChatModel, Price | None], ChatModel]
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What models are built with. ``timeout`` is the deadline of one attempt in seconds; ``environ`` is where keys come from.
+    """What models are built with. ``environ`` is where keys come from.
 
+    In seconds: ``timeout`` is the deadline of one attempt over HTTP, ``relay_seconds`` how long a relay waits for its answer.
     ``around`` is put around what makes a single attempt, inside of the retries: there attempts are reserved, logged and recorded.
     """
 
     base_url: str | None = None
     price: Price | None = None
     timeout: float = 300.0
+    relay_seconds: float = 3600.0
     policy: CallPolicy = field(default_factory=CallPolicy)
     around: Around = lambda model, price: model
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
 
-Builder = Callable[[ModelSpec, ModelSettings], ChatModel]
+Builder = Callable[[ModelSpec, ModelSettings], tuple[ChatModel, Price | None]]
+"""Makes what makes a single attempt, and its price. Raises ConfigError and MissingExtra."""
 
 
 # --- reading
@@ -115,12 +132,29 @@ def _weighted(rest: str, text: str, where: str) -> tuple[str, float]:
 # --- building
 
 
-def build_model(spec: ModelSpec, settings: ModelSettings | None = None) -> ChatModel:
-    """Raises ConfigError for what is missing (a key, a way to build this scheme) and MissingExtra."""
+def build_model(spec: ModelSpec, settings: ModelSettings | None = None) -> RetryingModel:
+    """Raises ConfigError for what is missing (a key, a folder, a way to build this scheme) and MissingExtra."""
+    settings = settings or ModelSettings()
     builder = _BUILDERS.get(spec.scheme)
     if builder is None:
         raise ConfigError(f"{spec}: this version cannot build {spec.scheme}: models; use {' or '.join(sorted(_BUILDERS))}")
-    return builder(spec, settings or ModelSettings())
+    model, price = builder(spec, settings)
+    return RetryingModel(settings.around(model, price), settings.policy, price)
+
+
+def build_models(specs: Sequence[ModelSpec], settings: ModelSettings | None = None) -> dict[str, ChatModel]:
+    """By name, in the order given. Raises what ``build_model`` raises."""
+    return {str(spec): build_model(spec, settings) for spec in specs}
+
+
+def make_chooser(specs: Sequence[ModelSpec], kind: Literal["weighted", "bandit"] = "weighted") -> Chooser:
+    """Which of several models to ask; its names are those of ``build_models``. Raises ConfigError for weights given to a bandit."""
+    if kind == "weighted":
+        return WeightedChooser({str(spec): spec.weight for spec in specs})
+    for spec in specs:
+        if spec.weight != 1.0:
+            raise ConfigError(f"{spec}@{spec.weight:g}: a bandit finds out by itself how often to ask; leave out the weight, or the bandit")
+    return BanditChooser([str(spec) for spec in specs])
 
 
 def register(scheme: str, builder: Builder) -> None:
@@ -130,7 +164,7 @@ def register(scheme: str, builder: Builder) -> None:
     _BUILDERS[scheme] = builder
 
 
-def _openai(spec: ModelSpec, settings: ModelSettings) -> ChatModel:
+def _openai(spec: ModelSpec, settings: ModelSettings) -> tuple[ChatModel, Price | None]:
     from agentopt.llm.client import OPENAI_URL, OpenAITransport
 
     url = _checked(settings.base_url or settings.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
@@ -139,21 +173,31 @@ def _openai(spec: ModelSpec, settings: ModelSettings) -> ChatModel:
     if not key:
         raise ConfigError(f"{spec}: there is no key; set OPENAI_API_KEY (a server on this machine needs none)")
     transport = OpenAITransport(spec.name, url, key, settings.timeout, settings.policy.clock, local)
-    price = settings.price or (known_prices().get(str(spec)) if url == OPENAI_URL else None)
-    return RetryingModel(settings.around(transport, price), settings.policy, price)
+    return transport, settings.price or (known_prices().get(str(spec)) if url == OPENAI_URL else None)
 
 
-def _litellm(spec: ModelSpec, settings: ModelSettings) -> ChatModel:
+def _litellm(spec: ModelSpec, settings: ModelSettings) -> tuple[ChatModel, Price | None]:
     from agentopt.llm.litellm_client import LiteLLMTransport
 
     url = _checked(settings.base_url) if settings.base_url else None
     key = (_key(settings.environ) or "none") if url and _is_local(url) else None
     transport = LiteLLMTransport(spec.name, url, key, settings.timeout, settings.policy.clock)
-    price = settings.price or (transport.price() if url is None else None)
-    return RetryingModel(settings.around(transport, price), settings.policy, price)
+    return transport, settings.price or (transport.price() if url is None else None)
 
 
-_BUILDERS: dict[str, Builder] = {"openai": _openai, "litellm": _litellm}
+def _relay(spec: ModelSpec, settings: ModelSettings) -> tuple[ChatModel, Price | None]:
+    from agentopt.llm.relay import Relay
+
+    return Relay(spec.name, settings.relay_seconds), settings.price
+
+
+def _replay(spec: ModelSpec, settings: ModelSettings) -> tuple[ChatModel, Price | None]:
+    from agentopt.llm.cassette import Replay
+
+    return Replay(spec.name), settings.price
+
+
+_BUILDERS: dict[str, Builder] = {"openai": _openai, "litellm": _litellm, "relay": _relay, "replay": _replay}
 
 
 def _key(environ: Mapping[str, str]) -> str:

@@ -1,19 +1,18 @@
 """``relay:DIR``: a model that answers through files. Whoever can read and write the folder can be it: a person, an agent, a queue.
 
-In the folder lies, per open question, ``<id>.request.md``: a head of ``key: value`` lines between two ``---``, then the messages, each
-under a line ``=== system``, ``=== user`` or ``=== assistant``. The id is the digest of the question, so a question that is asked
-again is the same file. To answer, write the reply's text to another name and rename it to ``<id>.reply.md``. Whoever works on
-one may say so with ``<id>.lease``, made with exclusive creation, whose first line is a name and whose second line is a number of
-seconds: others leave it alone for that long from the file's time on. A reply that was used goes to ``answered/`` with its request.
+docs/relay.md is the format: ``<id>.request.md``, answered by ``<id>.reply.md``, taken by ``<id>.lease``, put away in ``answered/``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import json
 import os
 import re
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +21,17 @@ from typing import cast
 from agentopt.core.chat import ChatReply, ChatRequest, Message, ModelError, Role
 from agentopt.core.errors import ConfigError
 
-__all__ = ["OpenRequest", "Relay", "answer", "claim", "open_requests"]
+__all__ = ["OpenRequest", "Relay", "answer", "claim", "find", "open_requests", "question", "readable"]
 
 _REQUEST, _REPLY, _LEASE, _ANSWERED = ".request.md", ".reply.md", ".lease", "answered"
+_LOCK = ".leases"
 _TURN = re.compile(r"^=== (system|user|assistant)\n", re.MULTILINE)
 _LIKE_A_TURN = re.compile(r"^(?=\\*=== )", re.MULTILINE)
+_BACKSLASH = r"\\"
 _ESCAPED = re.compile(r"^\\(?=\\*=== )", re.MULTILINE)
 _MOST_BYTES = 4 << 20
+_UNCLEAR_LEASE = 3600.0
+"""Seconds that a lease holds which does not say for how long."""
 
 
 class Relay:
@@ -51,7 +54,15 @@ class Relay:
         return f"relay:{self._folder}"
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        """Waits for the answer. Raises ModelError of kind ``timeout``; the question stays open then and may be answered later."""
+        """Waits for the answer. Raises ModelError: ``timeout``, after which the question stays open and may be answered later, or
+        ``malformed`` or ``connection`` for an answer or a folder that cannot be used.
+        """
+        try:
+            return await self._complete(request)
+        except OSError as error:
+            raise ModelError("connection", f"{self.name}: {error.filename}: {error.strerror}", retryable=False) from None
+
+    async def _complete(self, request: ChatRequest) -> ChatReply:
         begun = time.monotonic()
         key = request.digest
         text = self._answer(key)
@@ -93,19 +104,29 @@ class Relay:
 
 def _spell(key: str, request: ChatRequest) -> str:
     head = {"id": key, "purpose": " ".join(request.purpose.split()), "sample": request.sample, "temperature": request.temperature}
-    head["max_output_tokens"] = request.max_output_tokens
+    head |= {
+        "max_output_tokens": request.max_output_tokens,
+        "seed": request.seed,
+        "stop": json.dumps(request.stop) if request.stop else None,
+    }
     lines = ["---", *(f"{name}: {value}" for name, value in head.items() if value not in ("", None)), "---"]
-    for message in request.messages:
-        # a line of a message that looks like the head of one is told apart by a backslash before it
-        lines += [f"=== {message.role}", _LIKE_A_TURN.sub(r"\\", message.content)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + readable(request.messages)
+
+
+def readable(messages: Sequence[Message]) -> str:
+    """Each message under a line ``=== role``. Such a line within a message gets a backslash before it."""
+    return "".join(f"=== {message.role}\n{_LIKE_A_TURN.sub(_BACKSLASH, message.content)}\n" for message in messages)
 
 
 def _write(path: Path, text: str) -> None:
     """There whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(text.encode("utf-8", "surrogatepass"))
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(text.encode("utf-8", "surrogatepass"))
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 # --- the other side ----------------------------------------------------------------------------------------------
@@ -128,21 +149,45 @@ def open_requests(folder: str | Path) -> Iterator[OpenRequest]:
     for path in Path(folder).glob(f"*{_REQUEST}"):
         key = path.name.removesuffix(_REQUEST)
         with suppress(FileNotFoundError):
-            if not (Path(folder) / f"{key}{_REPLY}").exists() and not _leased(Path(folder) / f"{key}{_LEASE}"):
+            if _is_open(Path(folder), key) and not _leased(Path(folder) / f"{key}{_LEASE}"):
                 found.append(_read(key, path))
     yield from sorted(found, key=lambda request: (request.asked, request.id))
 
 
-def claim(folder: str | Path, key: str, who: str, seconds: float) -> bool:
-    """Lease a question for so long; False if somebody else has it."""
-    path = Path(folder) / f"{key}{_LEASE}"
-    if not _leased(path):
-        path.unlink(missing_ok=True)
+def find(folder: str | Path, beginning: str) -> str:
+    """The id of the one unanswered question that begins so. Raises ConfigError."""
+    found = [path.name.removesuffix(_REQUEST) for path in Path(folder).glob(f"*{_REQUEST}")]
+    found = [key for key in found if key.startswith(beginning) and _is_open(Path(folder), key)]
+    if len(found) != 1:
+        problem = "no open question begins with" if not found else f"{len(found)} open questions begin with"
+        raise ConfigError(f"{folder}: {problem} {beginning!r}; agentopt relay {folder} lists them")
+    return found[0]
+
+
+def question(folder: str | Path, key: str) -> bytes:
+    """The file of a question. Raises ConfigError if it was answered meanwhile."""
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(f"{who}\n{seconds:g}\n")
-    except FileExistsError:
-        return False
+        return (Path(folder) / f"{key}{_REQUEST}").read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{folder}: {key}{_REQUEST} cannot be read ({error.strerror}); it may have been answered") from None
+
+
+def claim(folder: str | Path, key: str, who: str, seconds: float) -> bool:
+    """Lease a question for so long; False if somebody else has it or nobody waits for its answer."""
+    folder = Path(folder)
+    lease, own = folder / f"{key}{_LEASE}", folder / f".{key}.{secrets.token_hex(8)}.tmp"
+    with (folder / _LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # or two who see the same lease run out would remove each other's new one
+        if _leased(lease) or not _is_open(folder, key):
+            return False
+        lease.unlink(missing_ok=True)
+        try:
+            own.write_text(f"{' '.join(who.split())}\n{seconds:g}\n", encoding="utf-8")
+            os.link(own, lease)
+        except FileExistsError:
+            return False  # by somebody who knows nothing of our lock
+        finally:
+            own.unlink(missing_ok=True)
     return True
 
 
@@ -151,14 +196,21 @@ def answer(folder: str | Path, key: str, text: str) -> None:
     _write(Path(folder) / f"{key}{_REPLY}", text)
 
 
+def _is_open(folder: Path, key: str) -> bool:
+    return (folder / f"{key}{_REQUEST}").exists() and not (folder / f"{key}{_REPLY}").exists()
+
+
 def _leased(path: Path) -> bool:
     try:
-        seconds = float(path.read_text(encoding="utf-8").splitlines()[1])
-        return time.time() < path.stat().st_mtime + seconds
+        since = path.stat().st_mtime
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, IndexError):
-        return True  # it is being written, or by somebody who does it in another way: not ours to take
+    try:
+        seconds = float(lines[1])
+    except (ValueError, IndexError):
+        seconds = _UNCLEAR_LEASE  # it is being written, or by somebody who does it in another way
+    return time.time() < since + seconds
 
 
 def _read(key: str, path: Path) -> OpenRequest:

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+
 import pytest
 
-from agentopt.core.errors import ConfigError
+from agentopt.core.chat import ChatModel, ChatReply, ChatRequest, ModelError, Usage
+from agentopt.core.errors import ConfigError, MissingExtra
 from agentopt.llm import choose
-from agentopt.llm.choose import ModelSettings, ModelSpec, build_model, given_models, parse_models, register
+from agentopt.llm.choose import ModelSettings, ModelSpec, build_model, build_models, given_models, make_chooser, parse_models, register
 from agentopt.llm.prices import Price
+from agentopt.llm.relay import answer
 from agentopt.llm.retry import RetryingModel
 from agentopt.testing.fake_llm import FakeLLM
 from tests.llm.helpers import LITELLM, ask
@@ -74,6 +82,22 @@ def test_the_real_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- building
+
+
+class Fixed:
+    name = "fixed"
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        return ChatReply("fixed", "fixed", "stop")
+
+    async def close(self) -> None: ...
+
+
+def cassette(folder: Path, text: str) -> Path:
+    """One that holds the answer to ``ask()``."""
+    line = {"key": ask().digest, "request": ask().to_json(), "reply": ChatReply(text, "m", "stop", Usage(10, 5)).to_json()}
+    (folder / "tape.jsonl").write_text(json.dumps(line) + "\n")
+    return folder / "tape.jsonl"
 
 
 async def build(spec: str, **settings: object) -> RetryingModel:
@@ -147,15 +171,103 @@ async def test_a_bad_setting_is_one_sentence_with_the_fix_and_without_the_passwo
     assert "planted" not in str(caught.value)
 
 
-@pytest.mark.parametrize("scheme", ["relay", "command", "replay"])
-def test_a_reserved_scheme_says_so_until_somebody_can_build_it(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "_BUILDERS", dict(choose._BUILDERS))
-    spec = ModelSpec(scheme, "x")
-    with pytest.raises(ConfigError, match=f"cannot build {scheme}: models; use litellm or openai"):
+def test_a_scheme_that_nobody_builds_says_so_until_somebody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "_BUILDERS", {"openai": None, "litellm": None})
+    spec = ModelSpec("relay", "x")
+    with pytest.raises(ConfigError, match="cannot build relay: models; use litellm or openai"):
         build_model(spec)
-    made = object()
-    register(scheme, lambda spec, settings: made)
-    assert build_model(spec) is made
+    made = Fixed()
+    register("relay", lambda spec, settings: (made, settings.price))
+    model = build_model(spec, ModelSettings(price=Price(1.0, 2.0)))
+    assert (model.name, model.price) == ("fixed", Price(1.0, 2.0))
+
+
+async def test_what_stands_around_a_model_sees_each_of_its_attempts(tmp_path: Path) -> None:
+    seen: list[tuple[str, Price | None]] = []
+
+    def around(model: ChatModel, price: Price | None) -> ChatModel:
+        seen.append((model.name, price))
+        return Fixed()
+
+    tape = cassette(tmp_path, "as it was")
+    for spec in (f"relay:{tmp_path}", f"replay:{tape}"):
+        model = build_model(parse_models(spec)[0], ModelSettings(around=around, price=Price(1.0, 2.0)))
+        assert (await model.complete(ask())).text == "fixed"
+        await model.close()
+    assert seen == [(f"relay:{tmp_path}", Price(1.0, 2.0)), (f"replay:{tape}", Price(1.0, 2.0))]
+
+
+async def test_a_relay_answers_and_has_a_time_limit(tmp_path: Path) -> None:
+    answer(tmp_path, ask().digest, "from a folder")
+    model = build_model(ModelSpec("relay", str(tmp_path)), ModelSettings(relay_seconds=0.01))
+    assert (await model.complete(ask())).text == "from a folder"
+    with pytest.raises(ModelError, match=r"nobody answered \w+.request.md within 0.01 s") as caught:
+        await model.complete(ask("another"))
+    assert (caught.value.kind, caught.value.attempts) == ("timeout", 1)
+    await model.close()
+
+
+async def test_a_cassette_answers_and_names_what_it_lacks(tmp_path: Path) -> None:
+    model = build_model(ModelSpec("replay", str(cassette(tmp_path, "as it was"))), ModelSettings(price=Price(1.0, 2.0)))
+    reply = await model.complete(ask())
+    assert (reply.text, reply.attempts, reply.cost_usd) == ("as it was", 1, pytest.approx(2e-5))
+    with pytest.raises(ModelError, match=r"the cassette lacks the request \w{32} \(sample 1, purpose 'sum'\): hello") as caught:
+        await model.complete(ask(sample=1, purpose="sum"))
+    assert (caught.value.kind, caught.value.attempts) == ("not_found", 1)
+    await model.close()
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("relay:{0}/missing", "there is no such folder; make it, or name another"),
+        ("relay:{0}/file", "there is no such folder"),
+        ("replay:{0}/missing", "missing: the cassette cannot be read (No such file or directory); check the path"),
+        ("replay:{0}", "the cassette cannot be read (Is a directory)"),
+        ("replay:{0}/empty", "the cassette is empty; record one with --record"),
+        ("replay:{0}/file", "file, line 1: this is no line of a cassette"),
+    ],
+)
+def test_a_model_of_files_that_cannot_be_used_is_one_sentence_with_the_fix(spec: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no JSON\n")
+    (tmp_path / "empty").touch()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigError) as caught:
+        build_model(parse_models(spec.format(tmp_path))[0])
+    assert words in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_missing_extra_comes_with_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "litellm", None)
+    with pytest.raises(MissingExtra, match=r"install it with: pip install 'agentopt\[litellm\]'"):
+        build_model(ModelSpec("litellm", "a/b"), ModelSettings(environ={}))
+
+
+# --- several
+
+
+async def test_several_models_by_the_names_of_their_chooser(tmp_path: Path) -> None:
+    specs = parse_models(f"relay:{tmp_path}@3,replay:{cassette(tmp_path, 'yes')}")
+    models = build_models(specs)
+    assert list(models) == [f"relay:{tmp_path}", f"replay:{tmp_path}/tape.jsonl"]
+    chooser = make_chooser(specs)
+    drawn = Counter(chooser.choose(Random(k)) for k in range(400))
+    assert drawn[f"relay:{tmp_path}"] / 400 == pytest.approx(0.75, abs=0.07)
+    assert set(drawn) == set(models)
+    for model in models.values():
+        await model.close()
+    with pytest.raises(ConfigError, match="there is no key"):
+        build_models(parse_models("openai:m"), ModelSettings(environ={}))
+
+
+def test_a_bandit_asks_each_once_and_takes_no_weights() -> None:
+    chooser = make_chooser(parse_models("openai:a,openai:b"), "bandit")
+    assert chooser.choose(Random(0), {"openai:a": 1}) == "openai:b"
+    with pytest.raises(ConfigError, match="openai:b@2: a bandit finds out by itself how often to ask; leave out the weight"):
+        make_chooser(parse_models("openai:a,openai:b@2"), "bandit")
 
 
 def test_only_schemes_that_a_spec_can_name_can_be_registered() -> None:
