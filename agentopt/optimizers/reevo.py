@@ -271,8 +271,9 @@ class _Told:
         self.seed = self.seed or member
         if member.key < (self.elite.key if self.elite else math.inf):
             self.elite = member
-        if entry.failure and admission.status != "duplicate" and entry.failure.kind != "infrastructure":
-            self.failures.append(entry.failure)
+        failure = entry.failure
+        if failure and failure not in self.failures and admission.status != "duplicate" and failure.kind != "infrastructure":
+            self.failures.append(failure)
         if entry.candidate.optimizer == _NAME:
             self._add_own(member, entry.candidate.memo)
 
