@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,8 @@ _NAME = "reevo"
 _LONGEST_REFLECTION = 2000
 """Characters; a reflection is asked for in at most 50 words, and comes back in every memo and prompt."""
 _SHOWN_FAILURES = 3
+_LongTerm = tuple[int, str]
+"""A generation and its long-term reflection."""
 
 
 @dataclass(frozen=True)
@@ -118,20 +119,21 @@ class Reevo:
         self._unscored_seed = _Member("", initial, {}, math.inf)
         # proposals being made at this moment: other asks may be under way, and a place of the schedule is given once
         self._asking: Counter[str] = Counter()
-        self._one_at_a_time = asyncio.Lock()
 
     async def propose(self, view: View, n: int, rng: Random) -> Answer:
         if not any(parameter.trainable for parameter in self._parameters.values()):
             return Exhausted("the task has no trainable parameter")
-        made = self._told.counts + self._asking + Counter(str(memo.get("kind")) for memo in _memos(view))
-        kind = self._next_in_generations(made) if self._options.mode == "paper" else self._next(made)
+        memos = [candidate.memo for candidate in view.pending if candidate.optimizer == _NAME]
+        made = self._told.counts + self._asking + Counter(str(memo.get("kind")) for memo in memos)
+        long_term = max([self._told.long_term, *map(_long_term_of, memos)])
+        kind = self._next_in_generations(made, long_term) if self._options.mode == "paper" else self._next(made, long_term)
         if not isinstance(kind, str):
             return kind
         self._asking[kind] += 1
         try:
             if kind == "crossover":
                 return await self._crossover(rng)
-            return await (self._mutation(view, made["mutation"], rng) if kind == "mutation" else self._initial(rng))
+            return await (self._mutation(made["mutation"], long_term, rng) if kind == "mutation" else self._initial(rng))
         finally:
             self._asking[kind] -= 1
 
@@ -140,26 +142,34 @@ class Reevo:
 
     # --- what to make next
 
-    def _next(self, made: Mapping[str, int]) -> str:
+    def _next(self, made: Mapping[str, int], long_term: _LongTerm) -> str:
         options, told = self._options, self._told
         if made["initial"] < options.init_pop_size:
             return "initial"
-        if made["mutation"] < told.rounds * options.mutations:
+        if made["mutation"] < told.rounds * options.mutations and self._may_mutate(made, long_term):
             return "mutation"
         return "crossover" if told.pairs() else "initial"
 
-    def _next_in_generations(self, made: Mapping[str, int]) -> str | Wait | Exhausted:
+    def _next_in_generations(self, made: Mapping[str, int], long_term: _LongTerm) -> str | Wait | Exhausted:
         told, generation = self._told, self._told.generation
-        for kind, number in self._told.due(generation).items():
+        for kind, number in told.due(generation).items():
             if made[kind] < number:
                 if kind == "crossover" and not told.pairs():
                     return Exhausted(
                         f"no two candidates of generation {generation - 1} differ in their score, so {_NAME} has nothing to compare"
                     )
-                return kind
+                return kind if kind != "mutation" or self._may_mutate(made, long_term) else Wait()
             if told.counts[kind] < number:
                 break
         return Wait()
+
+    def _may_mutate(self, made: Mapping[str, int], long_term: _LongTerm) -> bool:
+        """Not while another ask makes the long-term reflection that is needed."""
+        return long_term[0] >= self._generation(made["mutation"]) or not self._asking["mutation"]
+
+    def _generation(self, mutation: int) -> int:
+        """Of the mutation of that number, from 0."""
+        return mutation // self._options.mutations + 1
 
     # --- making it
 
@@ -184,29 +194,28 @@ class Reevo:
         memo = {"kind": "crossover", "reflection": reflection}
         return await self._made(self._request(prompt, rng.getrandbits(31)), (better, worse), memo, rng, reflection)
 
-    async def _mutation(self, view: View, number: int, rng: Random) -> Answer:
-        generation = number // self._options.mutations + 1
-        reflection = await self._long_term(generation, view, rng)
+    async def _mutation(self, number: int, long_term: _LongTerm, rng: Random) -> Answer:
+        generation = self._generation(number)
+        reflection = await self._long_term(generation, long_term)
         elite = self._told.mutated or self._unscored_seed
         slots = {"elite": self._shown(elite), "elite_scores": self._scores(elite), "reflection": reflection}
         prompt = self._prompts.render("mutation", self._common | self._for_values | slots)
         memo = {"kind": "mutation", "generation": generation, "reflection": reflection}
         return await self._made(self._request(prompt, rng.getrandbits(31)), (elite,), memo, rng, reflection)
 
-    async def _long_term(self, generation: int, view: View, rng: Random) -> str:
+    async def _long_term(self, generation: int, newest: _LongTerm) -> str:
         """The long-term reflection of ``generation``, or a later one.
 
-        The first mutation of a generation asks for it; the others find it in that one's memo. Until there is one, it is the same request
-        with the same sample, which gets the reply that was paid for.
+        The first mutation of a generation asks for it; the others find it in that one's memo. If that one was refused and left no memo, the
+        next makes the same request of the same sample to the same model, which gets the reply that was paid for.
         """
-        async with self._one_at_a_time:
-            known = max([self._told.long_term, *map(_long_term_of, _memos(view))])
-            for number in range(known[0] + 1, generation + 1):
-                insights = "\n".join(f"- {text}" for text in self._told.reflections.get(number, ()))
-                common = {name: self._common[name] for name in ("goal", "objectives")}
-                prompt = self._prompts.render("long_term", common | {"prior": known[1], "insights": insights})
-                known = number, await ask_for_text(self._chat, self._request(prompt, sample=number), rng, _LONGEST_REFLECTION)
-            return known[1]
+        known, text = newest
+        for number in range(known + 1, generation + 1):
+            insights = "\n".join(f"- {lesson}" for lesson in self._told.reflections.get(number, ()))
+            common = {name: self._common[name] for name in ("goal", "objectives")}
+            request = self._request(self._prompts.render("long_term", common | {"prior": text, "insights": insights}), sample=number)
+            text = await ask_for_text(self._chat, request, Random(request.digest), _LONGEST_REFLECTION)
+        return text
 
     async def _made(
         self, request: ChatRequest, parents: Sequence[_Member], memo: Mapping[str, Any], rng: Random, rationale: str = ""
@@ -250,8 +259,8 @@ class _Told:
         self.seed: _Member | None = None
         self.elite: _Member | None = None
         self.failures: deque[Failure] = deque(maxlen=_SHOWN_FAILURES)
-        self.long_term = (0, "")
-        """The newest long-term reflection, and its generation."""
+        self.long_term: _LongTerm = (0, "")
+        """The newest one."""
         self.reflections: dict[int, list[str]] = {}
         """The short-term reflections by generation, as far as no long-term reflection sums them up."""
         self.generation = 0
@@ -327,11 +336,6 @@ class _Told:
         return [*members, self.elite]
 
 
-def _memos(view: View) -> list[Mapping[str, Any]]:
-    """Those of our proposals that are pending."""
-    return [candidate.memo for candidate in view.pending if candidate.optimizer == _NAME]
-
-
-def _long_term_of(memo: Mapping[str, Any]) -> tuple[int, str]:
-    """(generation, long-term reflection) that a mutation was made by; (0, "") of anything else."""
+def _long_term_of(memo: Mapping[str, Any]) -> _LongTerm:
+    """What a mutation was made by; (0, "") of anything else."""
     return (int(memo["generation"]), str(memo["reflection"])) if memo.get("kind") == "mutation" else (0, "")

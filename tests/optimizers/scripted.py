@@ -17,27 +17,28 @@ Script = Callable[[ChatRequest], str | ChatReply]
 
 
 class ScriptedChat:
-    """``core.protocols.Chat``: what was paid for before is not asked again. ``paid`` are the requests in order; ``asked`` counts all calls.
+    """``core.protocols.Chat`` over two models, one of which is drawn for each call: what the same one was paid for is not asked again.
 
-    Each call lets others go first, as a call of a model would.
+    ``paid`` are the requests in order; ``asked`` counts all calls. Each call lets others go first, as a call of a model would.
     """
 
-    models = ("fake:model",)
+    models = ("fake:one", "fake:two")
 
     def __init__(self, script: Script) -> None:
         self._script = script
-        self._replies: dict[str, ChatReply] = {}
+        self._replies: dict[tuple[str, str], ChatReply] = {}
         self.paid: list[ChatRequest] = []
         self.asked = 0
 
     async def complete(self, request: ChatRequest, rng: Random) -> ChatReply:
         self.asked += 1
-        if request.digest not in self._replies:
+        key = rng.choice(self.models), request.digest
+        if key not in self._replies:
             self.paid.append(request)
             await asyncio.sleep(0)
             reply = self._script(request)
-            self._replies[request.digest] = reply if isinstance(reply, ChatReply) else ChatReply(reply, "fake-model", "stop")
-        return self._replies[request.digest]
+            self._replies[key] = reply if isinstance(reply, ChatReply) else ChatReply(reply, "fake-model", "stop")
+        return self._replies[key]
 
     @property
     def steps(self) -> list[str]:

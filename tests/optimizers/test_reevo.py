@@ -144,10 +144,11 @@ def test_in_the_paper_every_ask_at_once_keeps_to_the_schedule() -> None:
         history = History(task, optimizer)
         entries: dict[str, Entry] = {entry.id: entry for entry, _ in history.told}
         kinds: Counter[str] = Counter()
-        for index in range(3):
+        for index in range(4):
             view = FakeView(task, list(entries.values()))
             answers = await asyncio.gather(*(optimizer.propose(view, 1, Random(f"{index}:{worker}")) for worker in range(10)))
-            assert any(isinstance(answer, Wait) for answer in answers)
+            assert sum(isinstance(answer, Sequence) for answer in answers) == [4, 6, 1, 2][index], "one mutation brings the reflection"
+            assert sum(isinstance(answer, Wait) for answer in answers) == 10 - [4, 6, 1, 2][index]
             for answer in answers:
                 for proposal in answer if isinstance(answer, Sequence) else ():
                     kinds[proposal.operator] += 1
@@ -173,6 +174,18 @@ def test_the_paper_ends_where_nothing_differs() -> None:
 
 
 # --- without barriers
+
+
+def test_without_barriers_others_breed_while_one_reflects() -> None:
+    play = Play(**SMALL).rounds(7)
+
+    async def at_once() -> list[Any]:
+        optimizer, view = play.history.optimizer, play.history.view
+        return await asyncio.gather(*(optimizer.propose(view, 1, Random(str(worker))) for worker in range(5)))
+
+    answers = asyncio.run(at_once())
+    assert [answer[0].operator for answer in answers] == ["mutation"] + ["crossover"] * 4
+    assert play.chat.steps.count("long_term") == 1
 
 
 @pytest.mark.parametrize("lag", [0, 2, 5, 40])
