@@ -134,7 +134,8 @@ class Job:
             return plugins.resolve("optimizers", name)(context(name, options))
 
         def context(name: str, options: Mapping[str, Any]) -> OptimizerContext:
-            return OptimizerContext(self.card, options, build, chat)
+            prompts = models.prompts_of(self.config, name) if chat else None
+            return OptimizerContext(self.card, options, build, chat, prompts)
 
         if given is None:
             return build(name, options)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentopt.core.budget import MODEL_UNITS, format_budget
 from agentopt.core.chat import ChatModel
 from agentopt.core.errors import ConfigError
 from agentopt.engine.journal import Journal
+from agentopt.loading import bundled_root
+from agentopt.prompts.templates import Templates
 from agentopt.settings import RunConfig
 
 if TYPE_CHECKING:
     from agentopt.llm.choose import ModelSpec
     from agentopt.llm.prices import Price
 
-__all__ = ["describe", "journal_of", "named"]
+__all__ = ["describe", "journal_of", "named", "prompts_of"]
 
 _IN_FILES = ("relay", "replay")
 
@@ -31,7 +34,8 @@ def named(config: RunConfig, environ: Mapping[str, str] = os.environ) -> RunConf
 
     specs = [replace(spec, name=os.path.abspath(spec.name)) if spec.scheme in _IN_FILES else spec for spec in parse_models(text, where)]
     record = os.path.abspath(config.llm.record) if config.llm.record else None
-    llm = config.llm.model_copy(update={"record": record})
+    prompts = os.path.abspath(config.llm.prompts) if config.llm.prompts else None
+    llm = config.llm.model_copy(update={"record": record, "prompts": prompts})
     return config.model_copy(update={"model": ",".join(_spelled(spec) for spec in specs), "llm": llm})
 
 
@@ -71,7 +75,14 @@ def journal_of(config: RunConfig, budget: Mapping[str, float]) -> Journal | None
         tokens_per_minute=config.llm.tokens_per_minute,
     )
     price = parse_price(config.llm.price) if config.llm.price else None
-    seconds = {"timeout": config.llm.timeout, "relay_seconds": config.llm.relay_seconds}
-    settings = ModelSettings(config.llm.base_url, price, policy=policy, around=around, **seconds)
+    settings = ModelSettings(config.llm.base_url, price, config.llm.timeout, config.llm.relay_seconds, policy, around)
     journal.use(build_models(specs, settings))
     return journal
+
+
+def prompts_of(config: RunConfig, optimizer: str) -> Templates:
+    """The optimizer's templates, those in the user's folder first. Raises ConfigError for one that cannot be used."""
+    folders = [bundled_root("prompts")]
+    if config.llm.prompts:
+        folders.insert(0, Path(config.llm.prompts))
+    return Templates(optimizer, folders, config.llm.prompt_tokens)

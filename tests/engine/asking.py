@@ -16,11 +16,13 @@ from agentopt.llm.prices import Price
 from agentopt.llm.retry import CallPolicy, RetryingModel
 from tests.engine.world import Climber
 
+_TAKEN = Usage(10, 5)
+
 
 class Oracle:
     """Answers with a number near the one it is asked about; ``asked`` are the digests in the order they came."""
 
-    def __init__(self, name: str = "oracle", delay: float = 0.0, usage: Usage | None = Usage(10, 5)) -> None:
+    def __init__(self, name: str = "oracle", delay: float = 0.0, usage: Usage | None = _TAKEN) -> None:
         self.name = name
         self.asked: list[str] = []
         self.closed = 0
