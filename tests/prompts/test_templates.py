@@ -87,7 +87,7 @@ def test_what_a_slot_holds_is_never_a_template_nor_closes_its_quote(ours: Path, 
 def test_a_users_folder_comes_first(ours: Path, tmp_path: Path) -> None:
     theirs = put(tmp_path / "theirs", "<!-- user -->\r\n{{ goal }} {{ code }} {{ form }}, please.\r\n")
     prompt = templates(theirs, ours).render("improve", SLOTS)
-    assert [message.content for message in prompt.messages][0] == STANDING_SENTENCE
+    assert prompt.messages[0].content == STANDING_SENTENCE
     assert prompt.messages[1].content.endswith("Answer in a block., please.")
     assert prompt.template != templates(ours).render("improve", SLOTS).template
 
