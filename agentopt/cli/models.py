@@ -36,6 +36,9 @@ def models(
     base_url: Annotated[str | None, typer.Option(help="The server to ask, like http://127.0.0.1:8000/v1.")] = None,
     price: Annotated[str | None, typer.Option(help="USD per million tokens of input and output, like 0.15,0.60.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a model may take.")] = 60.0,
+    agent_allow: Annotated[list[str] | None, typer.Option(help="A path that command: may read, or write as PATH:rw; repeat it.")] = None,
+    agent_env: Annotated[list[str] | None, typer.Option(help="A variable that command: gets, like ANTHROPIC_API_KEY; repeat it.")] = None,
+    unsafe_agent: Annotated[bool, typer.Option("--unsafe-agent", help="Run command: without a box, with your rights.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Ask each model one small question: does it answer, how fast, at what price."""
@@ -52,6 +55,10 @@ def models(
         price=parse_price(price) if price else None,
         timeout=timeout,
         relay_seconds=timeout,
+        agent_seconds=timeout,
+        agent_allow=tuple(agent_allow or ()),
+        agent_env=tuple(agent_env or ()),
+        unsafe_agent=unsafe_agent,
         policy=CallPolicy(retries=0),
     )
     built = {str(spec): build_model(spec, settings) for spec in given_models(model)}

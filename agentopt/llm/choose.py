@@ -57,7 +57,9 @@ Around = Callable[[ChatModel, Price | None], ChatModel]
 class ModelSettings:
     """What models are built with. ``environ`` is where keys come from.
 
-    In seconds: ``timeout`` is the deadline of one attempt over HTTP, ``relay_seconds`` how long a relay waits for its answer.
+    In seconds: ``timeout`` is the deadline of one attempt over HTTP, ``relay_seconds`` how long a relay waits for its answer, and
+    ``agent_seconds`` how long an agent (``command:``) may take. An agent reads what ``agent_allow`` names (``PATH``, or ``PATH:rw`` to
+    write there too), gets the variables that ``agent_env`` names, and runs without a box only if it is ``unsafe_agent``.
     ``around`` is put around what makes a single attempt, inside of the retries: there attempts are reserved, logged and recorded.
     """
 
@@ -65,6 +67,10 @@ class ModelSettings:
     price: Price | None = None
     timeout: float = 300.0
     relay_seconds: float = 3600.0
+    agent_seconds: float = 1800.0
+    agent_allow: tuple[str, ...] = ()
+    agent_env: tuple[str, ...] = ()
+    unsafe_agent: bool = False
     policy: CallPolicy = field(default_factory=CallPolicy)
     around: Around = lambda model, price: model
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
@@ -197,7 +203,14 @@ def _replay(spec: ModelSpec, settings: ModelSettings) -> tuple[ChatModel, Price 
     return Replay(spec.name), settings.price
 
 
-_BUILDERS: dict[str, Builder] = {"openai": _openai, "litellm": _litellm, "relay": _relay, "replay": _replay}
+def _command(spec: ModelSpec, settings: ModelSettings) -> tuple[ChatModel, Price | None]:
+    from agentopt.llm.command import CommandModel, find_agent
+
+    agent = find_agent(spec.name, settings.agent_allow, settings.agent_env, settings.unsafe_agent, settings.environ)
+    return CommandModel(spec.name, agent, settings.agent_seconds), settings.price
+
+
+_BUILDERS: dict[str, Builder] = {"openai": _openai, "litellm": _litellm, "relay": _relay, "command": _command, "replay": _replay}
 
 
 def _key(environ: Mapping[str, str]) -> str:

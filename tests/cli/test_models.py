@@ -99,6 +99,14 @@ def test_several_of_which_one_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert json.loads(data.stdout)["ok"] is False
 
 
+def test_an_agent_gets_what_it_is_allowed(tmp_path: Path) -> None:
+    given = ("--agent-env", "WANTED", "--agent-allow", f"{tmp_path}:rw", "--unsafe-agent", "--json")
+    result = invoke("models", "--model", "command:sh -c 'echo $WANTED'", *given, env={"WANTED": "yes"})
+    (row,) = last_json(result.stdout)["models"]
+    assert (row["model"], row["answers_as"]) == ("command:sh -c 'echo $WANTED'", "command:sh -c 'echo $WANTED' (without a box)")
+    assert (row["text"], row["usage"], row["price"], row["cost_usd"]) == ("yes\n", None, None, None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -107,6 +115,8 @@ def test_several_of_which_one_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         (("--model", "openai:m"), "there is no key; set OPENAI_API_KEY"),
         (("--model", "openai:m", "--base-url", "nowhere"), "the base URL has no http://"),
         (("--model", "openai:m", "--price", "free"), "--price 'free': give USD per million tokens"),
+        (("--model", "command:no-such-agent"), "there is no program 'no-such-agent' to start"),
+        (("--model", "command:cat", "--agent-allow", "none"), "--agent-allow none: there is no such file or folder"),
         (("--model", "replay:none"), "the cassette cannot be read"),
     ],
 )
