@@ -151,7 +151,7 @@ def _fields_beside(place: Sequence[int | str]) -> Mapping[str, object]:
 
 def with_optimizer(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings with the optimizer that is the default where a model is named."""
-    return settings if "optimizer" in settings or not settings.get("model") else {**settings, "optimizer": {"name": _WITH_A_MODEL}}
+    return layer({"optimizer": _WITH_A_MODEL}, settings) if settings.get("model") else settings
 
 
 def validate(settings: Mapping[str, Any], where: str = "settings") -> RunConfig:

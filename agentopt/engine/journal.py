@@ -97,9 +97,10 @@ class Journal:
         used = self._used.setdefault(ASKING.get(), [])
         if key not in used:
             used.append(key)
+        found = self._find(name, key)
+        await self.rewind.until(found[0] if found else float("inf"))
         async with self._turns.setdefault((name, key), asyncio.Lock()):
-            found = self._find(name, key)
-            await self.rewind.until(found[0] if found else float("inf"))
+            found = found or self._find(name, key)
             if found is None:
                 self._check(name)
                 return await self._models[name].complete(request)

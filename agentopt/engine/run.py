@@ -41,11 +41,12 @@ class Run:
     def restore(self) -> Iterator[Event]:
         """Fold the log into state, archive and optimizer, event by event, and set up what may be spent."""
         replay = Replay(self.parts, self.state, self.known)
+        self.open = replay.open
         for event in self.parts.store.read():
             replay.feed(event)
             self._feed_chat(event)
             yield event
-        self.open, self.last_asked = replay.open, replay.last_asked
+        self.last_asked = replay.last_asked
         self.left_duplicates, self.left_test = list(replay.duplicates.values()), replay.test
         state = self.state
         self.ledger = Ledger(dict(state.limits), {"evals": state.evals, "rollouts": state.rollouts} | state.calls.spent)

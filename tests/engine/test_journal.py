@@ -103,6 +103,25 @@ async def test_several_asks_at_once_are_taken_up_where_they_stood(seed):
     assert sorted(asked) == sorted(set(asked))
 
 
+async def test_asks_that_wait_for_the_same_reply_are_taken_up_too():
+    class Alike(Asker):
+        async def propose(self, view: Any, n: int, rng: Random) -> Any:
+            if not self.seen[1:]:
+                await self.chat.complete(ChatRequest((Message("user", "1 first"),)), rng)
+            return await super().propose(view, n, rng)
+
+    store = ListStore()
+    run = world(Oracle(delay=0.01), Alike, plan=WIDE, capacity=2, store=store)
+    run.on_event = lambda event, state: setattr(store, "die_after", event.seq if event.kind == "llm_reply" else None)
+    with pytest.raises(Kill):
+        await run.run()
+    assert [event.kind for event in store.events].count("asked") > 1
+    again = world(Oracle(), Alike, plan=WIDE, capacity=2, store=ListStore(store.events))
+    again.store.blobs = store.blobs
+    async with asyncio.timeout(10):
+        assert (await again.run()).evals == 12
+
+
 async def test_a_request_that_is_repeated_gets_the_reply_that_was_paid_for():
     class Same(Asker):
         async def propose(self, view: Any, n: int, rng: Random) -> Any:
