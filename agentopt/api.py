@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
-from agentopt import assembly, loading, settings
+from agentopt import assembly, loading, models, settings
 from agentopt.core.budget import add_budgets, parse_budget
 from agentopt.core.errors import ConfigError, RunFailed, StoreError, UserError
 from agentopt.core.events import Event
@@ -57,6 +57,10 @@ class EvolveOptions(TypedDict, total=False):
     select: str
     repeats: int
     limits: Mapping[str, float]
+    model: str
+    """``openai:NAME`` and its like, several with commas; default: what AGENTOPT_MODEL names."""
+    llm: Mapping[str, Any]
+    """How models are called: the keys of ``settings.Calling``, such as ``{"price": "0.15,0.60"}``."""
     out: str | Path | None
     """The run folder to make; default ``runs/<task>-<time>``. None keeps the run in memory."""
     config: str | Path
@@ -172,6 +176,10 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
     writer = _SummaryWriter(place.folder, store, options.get("on_event"))
     try:
         return await _drive(job, store, writer, interruptible, started)
+    except ConfigError:
+        if not writer.paid:
+            place.clear()
+        raise
     except UserError:
         if not writer.begun:
             place.clear()
@@ -265,7 +273,9 @@ def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, 
     else:
         flags["optimizer"] = {"name": f"object {getattr(optimizer, '__name__', type(optimizer).__name__)}"}
     merged = settings.layer(own, file, assigned, flags)
-    return settings.validate(merged).resolved(any(o.source == "outside" for o in task.objectives)), optimizer
+    config = models.named(settings.validate(merged))
+    config = settings.validate(settings.with_optimizer(settings.layer(merged, config.model_dump(include={"model", "llm"}))))
+    return config.resolved(any(o.source == "outside" for o in task.objectives)), optimizer
 
 
 def _seed_from(task: Task, source: Path) -> Task:
@@ -333,8 +343,8 @@ def _new_store(folder: Path | None, first: Mapping[str, Any]) -> Store:
 
 async def _drive(job: assembly.Job, store: Store, writer: _SummaryWriter, interruptible: Interruptible, started: float) -> Result:
     run = Run(job.parts(store), job.plan, writer, started)
-    run.restore()
     loop = Loop(run)
+    await loop.restore()
     interruptible(loop)
     try:
         state = await loop.drive(job.task.seed_values)
@@ -361,12 +371,15 @@ class _SummaryWriter:
         self.folder = folder
         self.begun = False
         """Whether the seed is scored: from here on there is something to lose."""
+        self.paid = False
+        """Whether more than the seed's score would be lost."""
         self._store, self._on_event = store, on_event
         self._written = 0.0
         self._best = ""
 
     def __call__(self, event: Event, state: RunState) -> None:
         self.begun = self.begun or bool(state.front)
+        self.paid = self.paid or state.told > 1 or state.calls.replies > 0
         if self._on_event:
             self._on_event(event, state)
         if state.best_id != self._best and time.monotonic() - self._written > 1.0:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
-from agentopt import __version__, plugins
+from agentopt import __version__, models, plugins
 from agentopt.core.budget import parse_budget
 from agentopt.core.errors import ConfigError, TaskError
 from agentopt.core.events import SCHEMA
@@ -16,6 +16,7 @@ from agentopt.core.fold import RunState
 from agentopt.core.protocols import (
     Archive,
     ArchiveContext,
+    Chat,
     Executor,
     ExecutorContext,
     Optimizer,
@@ -36,6 +37,7 @@ from agentopt.settings import RunConfig
 
 __all__ = ["Job", "adjust", "file_name", "files_of"]
 
+_WITHOUT_MODEL = "no model named: searching with {}, no language model involved"
 _NO_MODEL = {"memetic": "mutate + tune"}
 
 
@@ -122,18 +124,22 @@ class Job:
 
     def parts(self, store: Store) -> Parts:
         """The live parts. Raises ConfigError for unknown names or options."""
-        return Parts(self.card, self.schedule, self._optimizer(), self._archive(), self.executor(store.put), store)
+        chat = models.journal_of(self.config, self.budget)
+        return Parts(self.card, self.schedule, self._optimizer(chat), self._archive(), self.executor(store.put), store, chat)
 
-    def _optimizer(self) -> Optimizer:
-        given = self.optimizer
+    def _optimizer(self, chat: Chat | None) -> Optimizer:
+        name, given, options = self.config.optimizer.name, self.optimizer, _flat(self.config.optimizer.options)
+
+        def build(name: str, options: Mapping[str, Any]) -> Optimizer:
+            return plugins.resolve("optimizers", name)(context(name, options))
+
+        def context(name: str, options: Mapping[str, Any]) -> OptimizerContext:
+            prompts = models.prompts_of(self.config, name) if chat else None
+            return OptimizerContext(self.card, options, build, chat, prompts)
+
         if given is None:
-            return self._build(self.config.optimizer.name, _flat(self.config.optimizer.options))
-        if hasattr(given, "propose") and not isinstance(given, type):
-            return given
-        return given(OptimizerContext(self.card, _flat(self.config.optimizer.options), self._build))
-
-    def _build(self, name: str, options: Mapping[str, Any]) -> Optimizer:
-        return plugins.resolve("optimizers", name)(OptimizerContext(self.card, options, self._build))
+            return build(name, options)
+        return given if hasattr(given, "propose") and not isinstance(given, type) else given(context(name, options))
 
     def _archive(self) -> Archive:
         context = ArchiveContext(self.card.objectives, self.card.measures, self.config.archive.options)
@@ -179,8 +185,8 @@ class Job:
             "seed_values": task.seed_values,
             "config": self.config.model_dump(),
             "budget": self.budget,
-            "model": None,
-            "search": f"no model named: searching with {_NO_MODEL.get(name, name)}, no language model involved",
+            "model": self.config.model,
+            "search": models.describe(self.config) if self.config.model else _WITHOUT_MODEL.format(_NO_MODEL.get(name, name)),
             "sandbox": self.sandbox,
             "host": {"machine": platform.machine(), "system": platform.system(), "kernel": platform.release(), "cores": os.cpu_count()},
             "python": platform.python_version(),

@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agentopt.core.errors import ConfigError
 
-__all__ = ["DEFAULT_BUDGET", "Plugin", "RunConfig", "layer", "parse_assignments", "read_toml", "validate"]
+__all__ = ["DEFAULT_BUDGET", "Calling", "Plugin", "RunConfig", "layer", "parse_assignments", "read_toml", "validate", "with_optimizer"]
 
 DEFAULT_BUDGET = "60s"
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+_WITH_A_MODEL = "reevo"
 _DEFAULT_PARTS = {"optimizer": {"name": "memetic"}, "archive": {"name": "pareto"}}
 
 
@@ -28,6 +29,31 @@ class Plugin(BaseModel):
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Calling(BaseModel):
+    """How models are called. Seconds, counts and tokens; None means no limit."""
+
+    model_config = _STRICT
+
+    base_url: str | None = None
+    price: str | None = None
+    """USD per million tokens of input and output: ``0.15,0.60``."""
+    record: str | None = None
+    """A cassette to which every reply is added."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 4
+    timeout: Annotated[float, Field(gt=0)] = 300.0
+    relay_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """How long a relay waits for its answer."""
+    concurrency: Annotated[int, Field(ge=1)] = 16
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] = 8192
+    """Sent with a budget in tokens or USD, unless the optimizer asks for less."""
+    choose: Literal["weighted", "bandit"] = "weighted"
+    prompts: str | None = None
+    """A folder whose templates take the place of the package's."""
+    prompt_tokens: Annotated[int, Field(ge=100)] = 24_000
 
 
 class RunConfig(BaseModel):
@@ -51,6 +77,8 @@ class RunConfig(BaseModel):
     select: str | None = None
     repeats: Annotated[int, Field(ge=1)] | None = None
     limits: dict[str, float] = Field(default_factory=dict)
+    model: str | None = None
+    llm: Calling = Calling()
 
     def resolved(self, one_at_a_time: bool) -> RunConfig:
         """With every automatic choice made. Objectives measured outside are measured with one worker."""
@@ -115,6 +143,17 @@ def layer(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _fields_beside(place: Sequence[int | str]) -> Mapping[str, object]:
+    if len(place) < 2:
+        return RunConfig.model_fields
+    return Calling.model_fields if place[0] == "llm" else Plugin.model_fields
+
+
+def with_optimizer(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings with the optimizer that is the default where a model is named."""
+    return settings if "optimizer" in settings or not settings.get("model") else {**settings, "optimizer": {"name": _WITH_A_MODEL}}
+
+
 def validate(settings: Mapping[str, Any], where: str = "settings") -> RunConfig:
     """Raises ConfigError that names the key, what is wrong and what would be right."""
     try:
@@ -123,7 +162,7 @@ def validate(settings: Mapping[str, Any], where: str = "settings") -> RunConfig:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = Plugin.model_fields if len(first["loc"]) > 1 else RunConfig.model_fields
+            known = _fields_beside(first["loc"])
             raise ConfigError(f"{where}: the key {key!r} is unknown; the keys are: {', '.join(sorted(known))}") from None
         message = first["msg"][0].lower() + first["msg"][1:]
         raise ConfigError(f"{where}: {key} is {first['input']!r}; {message}") from None

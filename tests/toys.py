@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from agentopt import Case, Exhausted, Objective, Parameter, Proposal, Score, Task
+from agentopt import Case, Exhausted, Objective, Parameter, Proposal, Refused, Score, Task
+from agentopt.core.chat import ChatRequest, Message
 from agentopt.core.protocols import OptimizerContext
+from agentopt.llm.replies import Unusable, read_reply
 
 TASK_FILE = """
 from agentopt import Case, Objective, Reject, Score, Task
@@ -90,3 +93,25 @@ class Slow(Steps):
     async def propose(self, view: Any, n: int, rng: Random) -> Any:
         source = f"import time\ndef f(x):\n    time.sleep(0.1)\n    return {rng.uniform(0, 5):.3f} * x\n"
         return [Proposal({"f": source}, (), "slow", "sleep")]
+
+
+class Asking(Steps):
+    """Asks a model for another line, for a task with one code ``f``; ``pause`` is seconds between the reply and its use."""
+
+    def __init__(self, context: OptimizerContext) -> None:
+        super().__init__(context)
+        assert context.chat is not None
+        self.chat = context.chat
+        self.parameters = context.task.parameters
+        self.pause = float(context.options.get("pause", 0.0))
+
+    async def propose(self, view: Any, n: int, rng: Random) -> Any:
+        parent = view.sample(1, rng)[0]
+        question = f"Write another f.\n{parent.candidate.values['f']}"
+        request = ChatRequest((Message("user", question),), temperature=0.5, sample=rng.getrandbits(31), purpose="toys/ask")
+        reply = await self.chat.complete(request, rng)
+        await asyncio.sleep(self.pause)
+        found = read_reply(reply.text, self.parameters, parent.candidate.values, finish=reply.finish)
+        if isinstance(found, Unusable):
+            return Refused(found.verdict, {"reply": reply.text[:100]})
+        return [Proposal(found.values, (parent.id,), "asking", "ask")]

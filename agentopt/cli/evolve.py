@@ -13,9 +13,9 @@ __all__ = ["evolve"]
 def evolve(
     task: Annotated[str, typer.Argument(help="A task file, a folder with task.py, module:attr, or a bundled task's name.")],
     budget: Annotated[
-        str | None, typer.Option(help='Like "60s,500evals" (s, m, h, evals, rollouts); the first spent ends the run.')
+        str | None, typer.Option(help='Like "60s,500evals" (s, m, h, evals, rollouts, calls, tokens, $); the first spent ends the run.')
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="mutate, tune, memetic, or package.module:Name.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="reevo, mutate, tune, memetic, or package.module:Name.")] = None,
     workers: Annotated[int | None, typer.Option(help="Candidates evaluated at once; default: the usable cores.")] = None,
     rng_seed: Annotated[int | None, typer.Option(help="Where all random numbers come from.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make; default runs/<task>-<time>.")] = None,
@@ -28,12 +28,20 @@ def evolve(
     sandbox: Annotated[str | None, typer.Option(help="The walls around candidates: auto (the best there are), L2 or L1.")] = None,
     unsafe: Annotated[bool, typer.Option("--unsafe", help="No walls at all (level L0); the run is stamped with it.")] = False,
     allow_weak_sandbox: Annotated[bool, typer.Option("--allow-weak-sandbox", help="Let code from elsewhere run below level L2.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="What proposes edits: openai:NAME, litellm:PROVIDER/NAME, relay:DIR, command:CMD; several by commas.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="Where openai: models answer, such as http://127.0.0.1:8000/v1.")] = None,
+    price: Annotated[str | None, typer.Option(help="USD per million tokens of input and output, like 0.15,0.60.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Add every reply of a model to this cassette.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Take replies from this cassette: short for --model replay:FILE.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Search for better candidates of TASK until the budget is spent."""
     from agentopt.api import evolve as run_evolve
     from agentopt.cli.common import exit_with, print_json, print_result, with_consent
     from agentopt.cli.progress import Progress
+    from agentopt.core.errors import ConfigError
 
     given: dict[str, Any] = {
         "budget": budget,
@@ -50,7 +58,14 @@ def evolve(
         "sandbox": sandbox,
         "unsafe": unsafe or None,
         "allow_weak_sandbox": allow_weak_sandbox or None,
+        "model": model,
     }
+    calling = {"base_url": base_url, "price": price, "record": record and str(record)}
+    given["llm"] = {key: value for key, value in calling.items() if value is not None} or None
+    if replay is not None:
+        if model is not None:
+            raise ConfigError("--replay names what answers, and so does --model; give one of them")
+        given["model"] = f"replay:{replay}"
     options = {key: value for key, value in given.items() if value is not None}
     with Progress() as progress:
         result = with_consent(lambda consent: run_evolve(task, on_event=progress, **options | consent))

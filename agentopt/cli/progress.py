@@ -70,11 +70,18 @@ class Progress:
 
     def _left(self, state: RunState) -> str:
         spent = {**state.spent, "seconds": state.seconds_before + time.monotonic() - self._begun}
-        return ", ".join(f"{max(0.0, limit - spent[unit]):.0f} {unit}" for unit, limit in state.limits.items())
+        left = {unit: max(0.0, limit - spent.get(unit, 0.0)) for unit, limit in state.limits.items()}
+        return ", ".join(f"${amount:.2f}" if unit == "usd" else f"{amount:.0f} {unit}" for unit, amount in left.items())
 
     def _line(self, state: RunState) -> str:
         failures = f", failed {sum(state.failures.values())}" if state.failures else ""
-        return f"[{state.evals} evaluations] best {self._scores(state)} ({state.best_id}){failures}, left {self._left(state)}"
+        asked = f", {self._asked(state)}" if state.info.get("model") else ""
+        return f"[{state.evals} evaluations] best {self._scores(state)} ({state.best_id}){failures}{asked}, left {self._left(state)}"
+
+    def _asked(self, state: RunState) -> str:
+        calls, spent = state.calls, state.spent
+        cost = f", ${spent['usd']:.4f}" if "usd" in spent else ""
+        return f"{calls.requests} calls, {calls.replies} replies, {calls.tokens:.0f} tokens{cost}"
 
     def _scores(self, state: RunState) -> str:
         best = state.best
@@ -90,5 +97,7 @@ class Progress:
         table.add_row("evaluations", f"{state.evals}  ({self._rate(state):.1f}/s, {state.duplicates} duplicates for free)")
         table.add_row("front", str(len(state.front)))
         table.add_row("failures", ", ".join(f"{kind} {n}" for kind, n in state.failures.most_common()) or "none")
+        if state.info.get("model"):
+            table.add_row("models", self._asked(state))
         table.add_row("left", self._left(state))
         return table

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agentopt.cli.asked import print_calls
 from agentopt.cli.changes import patch, print_patch
 from agentopt.cli.reading import RunLog, made_by
 from agentopt.cli.terminal import capped, gist, harmless, number, scores_text
@@ -22,13 +23,17 @@ _PRINTED_SHOWN = 5
 _PRINTED_LINES = 40
 
 
-def print_story(log: RunLog, key: str, console: Console) -> None:
-    """Who it is, its lineage, the patch to its parent, what happened to it in order, what failed and what it printed."""
+def print_story(log: RunLog, key: str, console: Console, full: bool = False) -> None:
+    """Who it is, its lineage, the patch to its parent, what models were asked for it, what happened to it, what failed, what it printed.
+
+    ``full``: what models were asked and said is not cut.
+    """
     entry, events = log.entry(key), log.events(key)
     asked = log.asks.get(events[0].data["index"])
     _print_head(log, entry, console)
     _print_lineage(log, _lineage(log, entry), console)
     _print_changes(log, entry, console)
+    print_calls(log, events[0].data.get("calls", ()), console, full)
     _title(console, "what happened")
     console.print(_steps([asked, *events] if asked else events))
     if entry.failure:

@@ -10,35 +10,57 @@ from decimal import Decimal
 
 from agentopt.core.errors import ConfigError
 
-__all__ = ["COUNTED_UNITS", "Ledger", "add_budgets", "format_budget", "parse_budget"]
+__all__ = ["COUNTED_UNITS", "MODEL_UNITS", "Ledger", "add_budgets", "format_budget", "parse_budget"]
 
-COUNTED_UNITS = ("evals", "rollouts")
+COUNTED_UNITS = ("evals", "rollouts", "calls", "tokens")
+MODEL_UNITS = ("calls", "tokens", "usd")
+"""What only calls of a model use up."""
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]+)")
+_PART = re.compile(r"(?P<dollar>\$)?\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]*)")
+_EPSILON = 1e-9
+"""Sums of fractions of a dollar are rounded; what is less than a millionth of a cent is not counted as too much."""
 
 
 def parse_budget(text: str, where: str = "budget") -> dict[str, float]:
-    """``"60s,500evals"`` -> ``{"seconds": 60.0, "evals": 500.0}``. Raises ConfigError."""
+    """``"60s,500evals,$2"`` -> ``{"seconds": 60.0, "evals": 500.0, "usd": 2.0}``. Raises ConfigError."""
     budget: dict[str, float] = {}
     for part in text.split(","):
-        match = _PART.fullmatch(part.strip().lower().lstrip("+"))
-        unit = match["unit"] if match else ""
-        if match is None or not (unit in _SECONDS or unit in COUNTED_UNITS or f"{unit}s" in COUNTED_UNITS):
-            raise ConfigError(f"{where}: {part.strip()!r} is not an amount; write for example 60s, 10m, 2h, 500evals or 2000rollouts")
-        amount = float(match["number"])
-        name = "seconds" if unit in _SECONDS else unit if unit in COUNTED_UNITS else f"{unit}s"
-        amount *= _SECONDS.get(unit, 1.0)
+        name, amount = _amount(part.strip(), where)
         if name in budget:
             raise ConfigError(f"{where}: {text!r} names {name} twice; give each unit once")
-        if not 0 < amount < math.inf or (name != "seconds" and amount != int(amount)):
-            raise ConfigError(f"{where}: {part.strip()!r} must be above 0 and finite{'' if name == 'seconds' else ', and whole'}")
+        whole = name in COUNTED_UNITS
+        if not 0 < amount < math.inf or (whole and amount != int(amount)):
+            raise ConfigError(f"{where}: {part.strip()!r} must be above 0 and finite{', and whole' if whole else ''}")
         budget[name] = amount
     return budget
 
 
+def _amount(part: str, where: str) -> tuple[str, float]:
+    match = _PART.fullmatch(part.lower().lstrip("+"))
+    unit = ("usd" if match["dollar"] and not match["unit"] else match["unit"]) if match else ""
+    if match is None or (match["dollar"] and unit != "usd") or not (unit in _SECONDS or _counted(unit) or unit == "usd"):
+        examples = "60s, 10m, 2h, 500evals, 2000rollouts, 100calls, 50000tokens or $2"
+        raise ConfigError(f"{where}: {part!r} is not an amount; write for example {examples}")
+    number = float(match["number"])
+    if unit in _SECONDS:
+        return "seconds", number * _SECONDS[unit]
+    return _counted(unit) or unit, number
+
+
+def _counted(unit: str) -> str:
+    """``evals`` for ``eval`` and ``evals``; empty for what is no counted unit."""
+    return unit if unit in COUNTED_UNITS else f"{unit}s" if f"{unit}s" in COUNTED_UNITS else ""
+
+
 def format_budget(budget: Mapping[str, float]) -> str:
     """The inverse of ``parse_budget``."""
-    return ",".join(f"{_positional(amount)}s" if unit == "seconds" else f"{amount:.0f}{unit}" for unit, amount in budget.items())
+    return ",".join(_spelled(unit, amount) for unit, amount in budget.items())
+
+
+def _spelled(unit: str, amount: float) -> str:
+    if unit in COUNTED_UNITS:
+        return f"{amount:.0f}{unit}"
+    return f"${_positional(amount)}" if unit == "usd" else f"{_positional(amount)}s"
 
 
 def _positional(amount: float) -> str:
@@ -66,7 +88,7 @@ class Ledger:
 
     def reserve(self, unit: str, amount: float) -> bool:
         """Promise ``amount``; False, and nothing changed, when it does not fit."""
-        if self.left(unit) < amount:
+        if self.left(unit) < amount - _EPSILON:
             return False
         self.reserved[unit] = self.reserved.get(unit, 0.0) + amount
         return True
@@ -75,7 +97,7 @@ class Ledger:
         """Give a promise back unspent."""
         self.reserved[unit] = self.reserved.get(unit, 0.0) - amount
 
-    def settle(self, unit: str, amount: float) -> None:
-        """Turn a promise into spending."""
-        self.release(unit, amount)
+    def settle(self, unit: str, amount: float, promised: float | None = None) -> None:
+        """Turn a promise, of ``amount`` if no other is given, into spending."""
+        self.release(unit, amount if promised is None else promised)
         self.spent[unit] = self.spent.get(unit, 0.0) + amount

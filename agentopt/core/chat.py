@@ -224,6 +224,11 @@ class ModelError(AgentoptError):
     def __str__(self) -> str:
         return f"{self.message} (after {self.attempts} attempts)" if self.attempts > 1 else self.message
 
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether the provider may charge for it: a reply that got lost was still computed, a refused request was not."""
+        return self.attempts > 0 and self.kind not in _NEVER_BILLED
+
     def after(self, attempts: int) -> ModelError:
         """The same error as the end of ``attempts`` attempts."""
         return ModelError.from_json(self.to_json() | {"attempts": attempts})

@@ -34,6 +34,7 @@ _VOLATILE: Mapping[str, tuple[str, ...]] = {
     "rollout": ("measured",),
     "evaluated": ("sandbox",),
     "confirmed": ("sandbox",),
+    "llm_reply": ("latency",),
     "stopped": ("spent", "why"),
 }
 
@@ -50,8 +51,8 @@ class Event:
 
     @property
     def subject(self) -> str | None:
-        """The candidate the event is about, if any."""
-        return self.data.get("candidate")
+        """What the event is about, if anything: a candidate, or the digest of a request to a model."""
+        return self.data.get("candidate") or self.data.get("key")
 
 
 def encode_data(data: Mapping[str, Any]) -> str:
@@ -65,12 +66,17 @@ def chain_digest(previous: bytes, seq: int, time: float, kind: str, text: str) -
 
 
 def canonical(events: Iterable[Event]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The log without what may differ between two equal runs; *identical* means equal canonical logs."""
+    """The log without what may differ between two equal runs; *identical* means equal canonical logs.
+
+    Of the calls of models only the replies count: a call that failed or that nobody saw the end of was made again.
+    """
     rows: list[tuple[str, Mapping[str, Any]]] = []
     for event in events:
         if event.kind == "resumed":
             if rows and rows[-1][0] == "stopped":
                 rows.pop()
+            continue
+        if event.kind == "llm_request" or (event.kind == "llm_reply" and "text" not in event.data):
             continue
         if event.kind == "note" and event.data.get("kind") == "infrastructure":
             continue

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentopt.core.budget import format_budget
+from agentopt.core.calls import Calls
 from agentopt.core.events import Event
 from agentopt.core.selection import ordered_objectives, select_best
 from agentopt.core.task import Objective
@@ -84,6 +85,7 @@ class RunState:
     """What a reader of the result has to know, as it was noted."""
     infrastructure_noted: bool = False
     """Whether it was noted that our own processes or the machine failed under a rollout."""
+    calls: Calls = field(default_factory=Calls)
     seconds_before: float = 0.0
     session_started: float = 0.0
     last_time: float = 0.0
@@ -103,7 +105,8 @@ class RunState:
 
     @property
     def spent(self) -> dict[str, float]:
-        return {"evals": self.evals, "rollouts": self.rollouts, "seconds": round(self.seconds, 3)}
+        own = {"evals": self.evals, "rollouts": self.rollouts, "seconds": round(self.seconds, 3)}
+        return own | (self.calls.spent if self.info.get("model") else {})
 
     def apply(self, event: Event) -> None:
         self.events = event.seq
@@ -122,6 +125,12 @@ class RunState:
         self.session_started = event.time
         self.limits = dict(event.data["budget"])
         self.status, self.why = "running", ""
+
+    def _on_llm_request(self, event: Event) -> None:
+        self.calls.begin(event.data)
+
+    def _on_llm_reply(self, event: Event) -> None:
+        self.calls.end(event.data)
 
     def _on_proposed(self, event: Event) -> None:
         data = event.data
@@ -222,6 +231,8 @@ class RunState:
             "spent": self.spent,
             "budget": format_budget(self.limits),
             "optimizer": self.info.get("config", {}).get("optimizer"),
+            "model": self.info.get("model"),
+            "calls": {"replies": self.calls.replies, "failed": dict(self.calls.errors)} if self.info.get("model") else None,
             "self_reported": self.info.get("task", {}).get("self_reported", False),
             "sandbox": self.info.get("sandbox"),
             "warnings": list(self.warnings),
@@ -233,7 +244,7 @@ class RunState:
 
 
 def _ignore(event: Event) -> None:
-    """Kinds that change nothing shown: asked, llm_request, llm_reply."""
+    """Kinds that change nothing shown: asked."""
 
 
 def fold(events: Iterable[Event]) -> RunState:

@@ -6,19 +6,23 @@ Everything that happened is appended to the store first and folded from there; t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import math
+from collections.abc import Awaitable, Coroutine, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
 from agentopt.core.candidate import Candidate, Proposal
-from agentopt.core.errors import ConfigError, RunFailed
+from agentopt.core.chat import ModelError
+from agentopt.core.errors import BudgetSpent, ConfigError, RunFailed
 from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.fold import RunState
 from agentopt.core.protocols import Answer, Exhausted, Refused, Wait
 from agentopt.core.rng import stream
 from agentopt.core.task import Values
+from agentopt.engine.journal import ASKING, Journal
 from agentopt.engine.journey import Journey
 from agentopt.engine.replay import Open, encode_candidate
+from agentopt.engine.rewind import LeftAsk, LeftAsks
 from agentopt.engine.run import Run
 from agentopt.engine.stopping import Stopping
 from agentopt.engine.view import RunView
@@ -35,8 +39,9 @@ class Loop:
         self._journey = Journey(run)
         self._view = RunView(run, self._stopping)
         self._asking = 0
-        self._next_index = run.state.asks
+        self._next_index = 0
         self._unused: list[int] = []
+        self._left: list[tuple[LeftAsk, asyncio.Task[Answer]]] = []
         self._waited_at = -1
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
@@ -44,6 +49,31 @@ class Loop:
     @property
     def _optimizer_name(self) -> str:
         return type(self._run.parts.optimizer).__name__
+
+    async def restore(self) -> None:
+        """Bring the run to where its log ends. Asks that had asked a model are under way again then."""
+        run, chat = self._run, self._run.parts.chat
+        if chat is None:
+            for _ in run.restore():
+                pass
+            self._next_index = run.state.asks
+            return
+        left = LeftAsks(run.parts.store.read())
+        chat.rewind.begin()
+        for event in run.restore():
+            chat.rewind.reach(event.seq)
+            if event.seq in left.again:
+                self._ask_again(chat, left.again[event.seq])
+            await chat.rewind.quiet()
+        chat.settle_left()
+        chat.rewind.reach(math.inf)
+        self._next_index = max(run.state.asks, left.next_index)
+        self._unused = left.unused
+
+    def _ask_again(self, chat: Journal, left: LeftAsk) -> None:
+        task = asyncio.create_task(self._answer(left.index, left.wanted))
+        chat.rewind.watch(task)
+        self._left.append((left, task))
 
     async def drive(self, seed: Values) -> RunState:
         """Search until a stop rule holds, score seed and best on test, append ``stopped``.
@@ -56,12 +86,14 @@ class Loop:
             await self._cancel_tasks()
             if not self._stopping.interrupted:
                 await self._score_test()
-        except RunFailed as error:
+        except (RunFailed, ConfigError) as error:
             run.append("stopped", {"status": "failed", "why": str(error), "spent": run.state.spent})
             raise
         finally:
             await self._cancel_tasks()
             await run.parts.executor.close()
+            if run.parts.chat:
+                await run.parts.chat.close()
         if text := run.plan.last_look():
             run.append("note", {"kind": "warning", "text": text})
         status, why = self._stopping.verdict()
@@ -77,6 +109,7 @@ class Loop:
 
     async def _search(self, seed: Values) -> None:
         await self._settle_seed(seed)
+        self._take_up_asks()
         while not self._stopping.must_end():
             self._fill()
             if not self._tasks:
@@ -157,14 +190,37 @@ class Loop:
         self._next_index += 1
         return self._next_index - 1
 
+    def _take_up_asks(self) -> None:
+        """Go on with the asks of an earlier process, in their order."""
+        for left, task in self._left:
+            if self._journey.reserve():
+                self._asking += 1
+                self._start(self._hear(task, left.index, left.seen))
+            else:
+                task.cancel()
+        self._left.clear()
+
     async def _ask(self, index: int) -> None:
-        run, seen = self._run, self._run.state.told
+        run, seen, wanted = self._run, self._run.state.told, max(1, self._free())
         if run.last_asked != (index, seen):
-            run.append("asked", {"index": index, "seen": seen})
+            run.append("asked", {"index": index, "seen": seen} | ({"wanted": wanted} if wanted > 1 else {}))
         run.last_asked = None
+        await self._hear(self._answer(index, wanted), index, seen)
+
+    async def _answer(self, index: int, wanted: int) -> Answer:
+        run = self._run
+        ASKING.set(index)
+        return await run.parts.optimizer.propose(self._view, wanted, stream(run.plan.rng_seed, "ask", index))
+
+    async def _hear(self, answering: Awaitable[Answer], index: int, seen: int) -> None:
         try:
-            rng = stream(run.plan.rng_seed, "ask", index)
-            answer = await run.parts.optimizer.propose(self._view, max(1, self._free()), rng)
+            answer = await answering
+        except BudgetSpent as error:
+            self._stopping.spend(str(error))
+            self._journey.give_back()
+            return
+        except ModelError as error:
+            answer = self._stopping.blame(error)
         finally:
             self._asking -= 1
         self._take(answer, index, seen)
@@ -177,8 +233,10 @@ class Loop:
         if isinstance(answer, Wait):
             self._take_wait(index, seen)
         elif isinstance(answer, Refused):
-            self._run.append("note", {"kind": "refused", "index": index, "text": answer.kind, "memo": dict(answer.memo)})
+            note = {"kind": "refused", "index": index, "text": answer.kind, "memo": dict(answer.memo)}
+            self._run.append("note", note | self._calls(index))
             self._stopping.note_ask(new=False)
+            self._stopping.note_refusal(answer.kind)
         elif isinstance(answer, Exhausted):
             self._stopping.exhausted = answer.why
         else:
@@ -207,7 +265,7 @@ class Loop:
         duplicate = candidate.id in run.known
         opened = Open(candidate, run.order.issue())
         data = encode_candidate(candidate, run.parts.store.put) | {"index": index, "ticket": opened.ticket}
-        run.append("proposed", data | ({"duplicate": True} if duplicate else {}))
+        run.append("proposed", data | self._calls(index) | ({"duplicate": True} if duplicate else {}))
         self._stopping.note_ask(new=not duplicate)
         if duplicate:
             self._journey.give_back()
@@ -217,6 +275,12 @@ class Loop:
         run.known.start(candidate)
         run.open[candidate.id] = opened
         self._start(self._evaluate(opened))
+
+    def _calls(self, index: int) -> dict[str, Any]:
+        """The requests to models that an answer came from."""
+        chat = self._run.parts.chat
+        calls = chat.used(index) if chat else []
+        return {"calls": calls} if calls else {}
 
     # --- evaluate, tell --------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
 from agentopt.core.protocols import Archive, Executor, Optimizer, Store, TaskCard
+from agentopt.engine.journal import Journal
 from agentopt.engine.schedule import Schedule
 
 __all__ = ["Observer", "Parts", "Plan"]
@@ -41,3 +42,4 @@ class Parts:
     archive: Archive
     executor: Executor
     store: Store
+    chat: Journal | None = None

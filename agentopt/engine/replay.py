@@ -39,12 +39,11 @@ class Replay:
         self.tickets = 0
         self._parts, self._state, self._known = parts, state, known
 
-    def feed(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self._state.apply(event)
-            handler: Callable[[Event], None] | None = getattr(self, f"_on_{event.kind}", None)
-            if handler:
-                handler(event)
+    def feed(self, event: Event) -> None:
+        self._state.apply(event)
+        handler: Callable[[Event], None] | None = getattr(self, f"_on_{event.kind}", None)
+        if handler:
+            handler(event)
 
     def _on_asked(self, event: Event) -> None:
         self.last_asked = (event.data["index"], event.data["seen"])

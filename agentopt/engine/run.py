@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agentopt.core.budget import Ledger
 from agentopt.core.evaluation import Admission, Entry, Rollout
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
+from agentopt.core.protocols import Store
 from agentopt.engine.known import Known
 from agentopt.engine.order import Order
 from agentopt.engine.plan import Observer, Parts, Plan
@@ -30,26 +31,37 @@ class Run:
         self.left_duplicates: list[Open] = []
         self.left_test: Mapping[str, list[Rollout]] = {}
         self.last_asked: tuple[int, int] | None = None
+        self.ledger = Ledger({})
         self.slots = asyncio.Semaphore(parts.executor.capacity)
         self._observer = observer
         self._started = time.monotonic() if started is None else started
+        if parts.chat:
+            parts.chat.bind(self)
 
-    def restore(self) -> None:
-        """Fold the log into state, archive and optimizer, and set up what may be spent."""
+    def restore(self) -> Iterator[Event]:
+        """Fold the log into state, archive and optimizer, event by event, and set up what may be spent."""
         replay = Replay(self.parts, self.state, self.known)
-        replay.feed(self.parts.store.read())
+        for event in self.parts.store.read():
+            replay.feed(event)
+            self._feed_chat(event)
+            yield event
         self.open, self.last_asked = replay.open, replay.last_asked
         self.left_duplicates, self.left_test = list(replay.duplicates.values()), replay.test
         state = self.state
-        self.ledger = Ledger(dict(state.limits), {"evals": state.evals, "rollouts": state.rollouts})
+        self.ledger = Ledger(dict(state.limits), {"evals": state.evals, "rollouts": state.rollouts} | state.calls.spent)
         self.order = Order(self.plan.deterministic, self.plan.look_ahead + 1, replay.tickets, state.told)
 
     def append(self, kind: str, data: Mapping[str, Any]) -> None:
         """Log first, then let everybody see it."""
         event: Event = self.parts.store.append(kind, data)
         self.state.apply(event)
+        self._feed_chat(event)
         if self._observer:
             self._observer(event, self.state)
+
+    def _feed_chat(self, event: Event) -> None:
+        if self.parts.chat:
+            self.parts.chat.feed(event)
 
     def note_infrastructure(self, text: str) -> None:
         """Our own processes or the machine failed under a rollout: said once, however often it happens in a run."""
@@ -78,6 +90,10 @@ class Run:
             return None
         store = self.parts.store
         return self.parts.archive.get(candidate_id) or read_entry(store.read(subject=candidate_id), store.get)
+
+    @property
+    def store(self) -> Store:
+        return self.parts.store
 
     @property
     def seconds(self) -> float:

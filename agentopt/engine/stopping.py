@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import fmean
 
+from agentopt.core.budget import format_budget
+from agentopt.core.chat import ModelError
 from agentopt.core.errors import ConfigError, RunFailed, SeedFailed
+from agentopt.core.protocols import Refused
 from agentopt.engine.run import Run
 
 __all__ = ["Stopping"]
@@ -12,6 +16,10 @@ __all__ = ["Stopping"]
 _BARREN_ASKS = 1000
 _JUDGED_FROM = 10
 _SCORER_ERRORS_ALLOWED = 0.2
+_REFUSALS_AT_FIRST, _REFUSALS = 8, 30
+"""Asks in a row without a usable reply: before any child has a score, and after."""
+_NAMED_WRONG = frozenset({"auth", "not_found"})
+_NEVER_REACHED = frozenset({"connection", "bad_request"})
 _OPENING_SECONDS = 0.5
 _MARGIN = 1.5
 """The test split is given half as much time again as rollouts took so far: a machine may have become busier since."""
@@ -24,8 +32,10 @@ class Stopping:
         self._run = run
         self._paces: dict[str, float] = {}
         self._barren = 0
+        self._refusals: list[str] = []
         self.interrupted = False
         self.exhausted = ""
+        self.spent = ""
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -85,7 +95,7 @@ class Stopping:
 
     def must_not_ask(self) -> bool:
         """Finish what is in flight, ask for nothing new."""
-        if self.exhausted:
+        if self.exhausted or self.spent:
             return True
         state, patience = self._run.state, self._run.plan.patience
         if patience is not None and state.evals - state.last_improvement >= patience:
@@ -97,6 +107,29 @@ class Stopping:
         self._barren = 0 if new else self._barren + 1
         if self._barren >= _BARREN_ASKS:
             self.exhausted = f"the last {self._barren} asks brought no new candidate"
+        if new:
+            self._refusals.clear()
+
+    def note_refusal(self, kind: str) -> None:
+        """Asks a model in vain. Raises RunFailed when it does nothing else: that would cost money for ever."""
+        self._refusals.append(kind)
+        most = _REFUSALS if self._run.state.scored_children else _REFUSALS_AT_FIRST
+        if self._run.parts.chat and len(self._refusals) >= most:
+            counts = ", ".join(f"{kind} {n}" for kind, n in Counter(self._refusals).most_common())
+            raise RunFailed(f"the last {most} asks of {', '.join(self._run.parts.chat.models)} brought nothing usable: {counts}")
+
+    def spend(self, why: str) -> None:
+        """The budget has no room for another call. Raises ConfigError if there was none yet."""
+        self.spent = why
+        calls, limits = self._run.state.calls, self._run.state.limits
+        if not calls.requests:
+            raise ConfigError(f"budget: {format_budget(limits)} cannot fit one call of a model: {why}")
+
+    def blame(self, error: ModelError) -> Refused:
+        """What an error of a model's counts as. Raises ConfigError for one that lies in what the user named."""
+        if error.kind in _NAMED_WRONG or (error.kind in _NEVER_REACHED and not self._run.state.calls.replies):
+            raise ConfigError(str(error))
+        return Refused(error.kind, {"error": str(error)})
 
     # --- verdicts --------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from agentopt.core.calls import Bound
 from agentopt.core.chat import ChatRequest, Usage
 from agentopt.core.errors import ConfigError
 
-__all__ = ["Bound", "Price", "cost", "known_prices", "parse_price", "upper_bound"]
+__all__ = ["Price", "cost", "known_prices", "parse_price", "upper_bound"]
 
 _TABLE = Path(__file__).with_name("prices.csv")
 _MILLION = 1_000_000
@@ -28,19 +29,6 @@ class Price:
     cached: float | None = None
     date: str = ""
     source: str = ""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """The most that one HTTP request can take. ``output_tokens`` is None without a cap, ``usd`` without a cap or a price."""
-
-    input_tokens: int
-    output_tokens: int | None
-    usd: float | None
-
-    def exceeded_by(self, usage: Usage) -> bool:
-        """Whether a server counted more than it was allowed: it does not honour the cap, or puts a long prompt of its own before ours."""
-        return usage.input_tokens > self.input_tokens or (self.output_tokens is not None and usage.output_tokens > self.output_tokens)
 
 
 @cache

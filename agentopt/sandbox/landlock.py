@@ -42,41 +42,40 @@ class Rules:
         if self.abi < 1:
             raise OSError("this kernel has no landlock")
         self._handled = (1 << _RIGHTS.get(self.abi, 16)) - 1
-        self._opened: list[tuple[int, int]] = []
+        self._opened: list[tuple[int, bytes]] = []
         for paths, right in ((readable, _LOOK), (writable, _LOOK | _WRITE | _TRUNCATE)):
             for path in paths:
                 try:
                     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
                 except (FileNotFoundError, NotADirectoryError, PermissionError):
                     continue
-                self._opened.append((descriptor, self._right(descriptor, right)))
+                self._opened.append((descriptor, self._rule(descriptor, right)))
 
-    def _right(self, descriptor: int, wanted: int) -> int:
+    def _rule(self, descriptor: int, wanted: int) -> bytes:
+        """As the kernel takes it."""
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        return wanted & self._handled & (-1 if folder else _OF_FILES)
+        return struct.pack("=Qi", wanted & self._handled & (-1 if folder else _OF_FILES), descriptor)
 
     def apply(self, writable: Iterable[str], readable: Iterable[str] = ()) -> None:
         """To this process, for good: read what ``Rules`` was made with and what is ``readable``, work in what is ``writable``, no more."""
         network = 3 if self.abi >= 4 else 0  # binding and connecting
         scope = 3 if self.abi >= 6 else 0  # abstract sockets and signals to others
         attributes = struct.pack("=QQQ", self._handled, network, scope)[: 8 if self.abi < 4 else 16 if self.abi < 6 else 24]
-        rules = _check(libc().syscall(_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0))
+        call = libc().syscall
+        rules = _check(call(_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0))
+        own: list[int] = []
         try:
-            for descriptor, right in self._opened:
-                _add(rules, descriptor, right)
+            for _, rule in self._opened:
+                _check(call(_ADD, rules, _PATH_BENEATH, rule, 0))
             for paths, right in ((writable, _WORK), (readable, _LOOK)):
                 for path in paths:
-                    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                    _add(rules, descriptor, self._right(descriptor, right))
-                    os.close(descriptor)
+                    own.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
+                    _check(call(_ADD, rules, _PATH_BENEATH, self._rule(own[-1], right), 0))
             no_new_privileges()
-            _check(libc().syscall(_RESTRICT, rules, 0))
+            _check(call(_RESTRICT, rules, 0))
         finally:
-            os.close(rules)
-
-
-def _add(rules: int, descriptor: int, right: int) -> None:
-    _check(libc().syscall(_ADD, rules, _PATH_BENEATH, struct.pack("=Qi", right, descriptor), 0))
+            for descriptor in (rules, *own):
+                os.close(descriptor)
 
 
 def _check(result: int) -> int:

@@ -24,7 +24,11 @@ ANYBODY = 0x5EED5EED
 """Stands for a process in a filter that is made before the process is; no pid is that large."""
 _ALL = 0xFFFFFFFF
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_LOAD, _EQUAL, _AT_LEAST, _MASK, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+_LOAD, _JUMP, _EQUAL, _AT_LEAST, _MASK, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x54, 0x06
+_SIZE, _FARTHEST = 8, 255
+"""Bytes of an instruction; how many of them a test can jump over."""
+_FOREIGN = 0x40000000
+"""The numbers of x32 begin here."""
 _NUMBER, _MACHINE, _ARGUMENTS = 0, 4, 16
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
@@ -71,73 +75,43 @@ _PROGRAM = (
 
 
 class Assembly:
-    """A filter in the making. Jumps are counted in instructions that follow."""
+    """A filter in the making. What is said first of a call holds; what is said nothing of is refused."""
 
     def __init__(self, machine: str) -> None:
         """Raises OSError for a machine whose calls are not known here."""
         if machine not in MACHINES:
             raise OSError(errno.ENOSYS, f"no table of system calls for {machine}")
-        audit, self._numbers = MACHINES[machine]
-        self._code: list[bytes] = []
-        self._add(_LOAD, _MACHINE)
-        self._add(_EQUAL, audit, 1, 0)
-        self._add(_RETURN, _KILL)
-        self._add(_LOAD, _NUMBER)
-        self._add(_AT_LEAST, 0x40000000, 0, 1)
-        self._add(_RETURN, _KILL)
+        self._audit, self._numbers = MACHINES[machine]
+        self._exceptions: dict[int, bytes] = {}
+        self._answers: dict[int, bytes] = {}
 
-    def _add(self, code: int, value: int, if_true: int = 0, if_false: int = 0) -> None:
-        self._code.append(struct.pack("<HBBI", code, if_true, if_false, value & 0xFFFFFFFF))
+    def _answer(self, name: str, code: bytes) -> None:
+        if name in self._numbers:
+            self._answers.setdefault(self._numbers[name], code)
 
     def allow(self, names: str) -> None:
         """Calls by name, whatever their arguments. Those that this machine does not have are passed over."""
-        numbers = {self._numbers[name] for name in names.split() if name in self._numbers}
-        for first in sorted(number for number in numbers if number - 1 not in numbers):
-            after = next(number for number in range(first, first + len(numbers) + 1) if number not in numbers)
-            # neighbours together: the kernel walks through all of this for every call there is, when the filter is installed
-            self._add(_AT_LEAST, first, 0, 2)
-            self._add(_AT_LEAST, after, 1, 0)
-            self._add(_RETURN, _ALLOW)
+        for name in names.split():
+            self._answer(name, _return(_ALLOW))
 
     def refuse(self, name: str, error: int) -> None:
-        if name in self._numbers:
-            self._add(_EQUAL, self._numbers[name], 0, 1)
-            self._add(_RETURN, _ERRNO | error)
+        self._answer(name, _return(_ERRNO | error))
 
     def never(self, name: str, half: int, values: Sequence[int], error: int = errno.EPERM) -> None:
-        """Refuse ``name`` if that half of an argument is one of ``values``; else what follows decides."""
-        if name not in self._numbers:
-            return
-        self._add(_EQUAL, self._numbers[name], 0, len(values) + 3)
-        self._add(_LOAD, _ARGUMENTS + 4 * half)
-        for left, value in zip(range(len(values) - 1, -1, -1), values, strict=True):
-            self._add(_EQUAL, value, left, 0 if left else 1)
-        self._add(_RETURN, _ERRNO | error)
-        self._add(_LOAD, _NUMBER)
+        """Refuse ``name`` if that half of an argument is one of ``values``; else what else is said of it decides."""
+        if name in self._numbers:
+            self._exceptions[self._numbers[name]] = _any_of(half, values, _ALL, _return(_ERRNO | error))
 
     def when(self, name: str, tests: Sequence[Test]) -> None:
         """Allow ``name`` if every test holds."""
-        if name not in self._numbers:
-            return
-        self._add(_EQUAL, self._numbers[name], 0, 3 * len(tests) + 2)
-        for left, (half, mask, value) in zip(range(len(tests) - 1, -1, -1), tests, strict=True):
-            self._add(_LOAD, _ARGUMENTS + 4 * half)
-            self._add(_MASK, mask)
-            self._add(_EQUAL, value, 0, 3 * left + 1)
-        self._add(_RETURN, _ALLOW)
-        self._add(_RETURN, _ERRNO | errno.EPERM)
+        code = _return(_ALLOW)
+        for half, mask, value in reversed(tests):
+            code = _load(half) + _one(_MASK, mask) + _one(_EQUAL, value, 0, len(code) // _SIZE) + code
+        self._answer(name, code + _REFUSE)
 
     def only(self, name: str, half: int, values: Sequence[int], mask: int = _ALL, error: int = errno.EPERM) -> None:
         """Allow ``name`` if that half of an argument, masked, is one of ``values``."""
-        if name not in self._numbers:
-            return
-        self._add(_EQUAL, self._numbers[name], 0, len(values) + 4)
-        self._add(_LOAD, _ARGUMENTS + 4 * half)
-        self._add(_MASK, mask)
-        for left, value in zip(range(len(values) - 1, -1, -1), values, strict=True):
-            self._add(_EQUAL, value, left, 0 if left else 1)
-        self._add(_RETURN, _ALLOW)
-        self._add(_RETURN, _ERRNO | error)
+        self._answer(name, _any_of(half, values, mask, _return(_ALLOW)) + _return(_ERRNO | error))
 
     def threads_only(self) -> None:
         """clone may make threads, in no namespace of their own. clone3, whose flags lie in memory, does not exist: libraries fall back."""
@@ -150,8 +124,51 @@ class Assembly:
         self.only("clone", _low(0), (0,), _CLONE_NEW)
 
     def finish(self) -> bytes:
-        self._add(_RETURN, _ERRNO | errno.EPERM)
-        return b"".join(self._code)
+        kill = _return(_KILL)
+        parts = [(0, _REFUSE)]
+        for number in sorted(self._exceptions | self._answers):
+            code = self._exceptions.get(number, b"") + self._answers.get(number, _REFUSE)
+            if parts[-1][0] == number:
+                parts.pop()
+            if not parts or parts[-1][1] != code:
+                parts.append((number, code))
+            parts.append((number + 1, _REFUSE))
+        parts.append((_FOREIGN, kill))
+        return _one(_LOAD, _MACHINE) + _one(_EQUAL, self._audit, 1, 0) + kill + _one(_LOAD, _NUMBER) + _halved(parts)
+
+
+def _halved(parts: Sequence[tuple[int, bytes]]) -> bytes:
+    """Each part answers the calls from its number on. The kernel goes through all calls there are when a filter is installed."""
+    if len(parts) == 1:
+        return parts[0][1]
+    middle = len(parts) // 2
+    low, high = _halved(parts[:middle]), _halved(parts[middle:])
+    size = len(low) // _SIZE
+    if size <= _FARTHEST:
+        return _one(_AT_LEAST, parts[middle][0], size, 0) + low + high
+    return _one(_AT_LEAST, parts[middle][0], 0, 1) + _one(_JUMP, size) + low + high
+
+
+def _any_of(half: int, values: Sequence[int], mask: int, then: bytes) -> bytes:
+    """``then``, one instruction, if that half of an argument, masked, is one of ``values``; else what follows."""
+    tests = [_one(_EQUAL, value, left, 0 if left else 1) for left, value in zip(range(len(values) - 1, -1, -1), values, strict=True)]
+    return b"".join((_load(half), b"" if mask == _ALL else _one(_MASK, mask), *tests, then))
+
+
+def _load(half: int) -> bytes:
+    return _one(_LOAD, _ARGUMENTS + 4 * half)
+
+
+def _return(value: int) -> bytes:
+    return _one(_RETURN, value)
+
+
+def _one(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    """An instruction. Jumps are counted in instructions that follow."""
+    return struct.pack("<HBBI", code, if_true, if_false, value & _ALL)
+
+
+_REFUSE = _return(_ERRNO | errno.EPERM)
 
 
 def _low(argument: int) -> int:

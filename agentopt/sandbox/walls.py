@@ -148,12 +148,16 @@ class Walls:
 
 def feel() -> None:
     """Try what a box must not be able to do. Raises WallError when something works."""
-    with suppress(PermissionError):
+    try:
         os.close(os.open("/", os.O_RDONLY | os.O_DIRECTORY))
         raise WallError("the folder / can be listed")
-    with suppress(PermissionError):
+    except PermissionError:
+        pass
+    try:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
         raise WallError("a socket can be made")
+    except PermissionError:
+        pass
     pid = kernel.libc().fork()
     if pid == 0:
         os._exit(0)

@@ -26,8 +26,8 @@ START = Position(0, GENESIS)
 
 
 def subject_of(data: Any) -> str | None:
-    """What the subject column holds for an event: the candidate it is about."""
-    subject = data.get("candidate")
+    """What the subject column holds for an event: the candidate or the request to a model that it is about."""
+    subject = data.get("candidate") or data.get("key")
     return subject if isinstance(subject, str) else None
 
 
@@ -59,7 +59,7 @@ def checked(rows: Iterable[Row], start: Position, known: Position, where: str, n
             raise damaged(where, seq, f"event {row[0]} was changed")
         event = decoded(row, where, needs)
         if row[3] != subject_of(event.data):
-            raise damaged(where, seq, f"event {row[0]} names another candidate in its index")
+            raise damaged(where, seq, f"event {row[0]} names another subject in its index")
         seq, digest = row[0], row[5]
         yield event
     if seq < known.seq:

@@ -110,4 +110,4 @@ def test_ledger_never_overshoots(limit: int, steps: list[tuple[str, int]]) -> No
 
 
 def test_counted_units() -> None:
-    assert COUNTED_UNITS == ("evals", "rollouts")
+    assert COUNTED_UNITS == ("evals", "rollouts", "calls", "tokens")

@@ -14,6 +14,7 @@ from agentopt.core.evaluation import Admission, Entry, Failure, Measured, Rollou
 from agentopt.core.events import EVENT_KINDS, Event, canonical
 from agentopt.core.fold import RunState
 from agentopt.core.protocols import TaskCard
+from agentopt.engine.journal import Journal
 from agentopt.engine.loop import Loop
 from agentopt.engine.plan import Parts, Plan
 from agentopt.engine.run import Run
@@ -192,6 +193,7 @@ class World:
         delay: Callable[[Any, str], float] = lambda v, c: 0.0,
         plan: Plan | None = None,
         on_event: Any = None,
+        chat: Journal | None = None,
     ) -> None:
         self.task = task or make_task()
         schedule = Schedule.of(self.task, self.task.make_cases())
@@ -201,20 +203,21 @@ class World:
         self.store = store or ListStore()
         self.store.ask_last_words = lambda: len(self.executor.rollouts)
         card = TaskCard("toy", "climb", self.task.resolved, tuple(self.task.objectives))
-        self.parts = Parts(card, schedule, self.optimizer, self.archive, self.executor, self.store)
+        self.parts = Parts(card, schedule, self.optimizer, self.archive, self.executor, self.store, chat)
         self.plan = plan or Plan()
         self.on_event = on_event
         if not self.store.events:
             objectives = [{"name": o.name, "direction": o.direction} for o in self.task.objectives]
             info = {"task": {"name": "toy", "objectives": objectives}, "config": {}, "budget": dict(budget or {"evals": 12})}
+            info["model"] = ",".join(chat.models) if chat else None
             self.store.append("run_started", info)
         else:
             self.store.append("resumed", {"budget": dict(budget or {"evals": 12})})
 
     async def run(self) -> RunState:
         self.run_ = Run(self.parts, self.plan, self.on_event)
-        self.run_.restore()
         self.loop = Loop(self.run_)
+        await self.loop.restore()
         return await self.loop.drive(self.task.seed_values)
 
     @property

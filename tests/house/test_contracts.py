@@ -26,6 +26,7 @@ PLANTED = {
         "agentopt.store",
     ),
     "a model client imports the scorer": ("llm", "import agentopt.scoring\n", "agentopt.scoring"),
+    "the prompts import a model client": ("prompts", "import agentopt.llm\n", "agentopt.llm"),
     "what tests use imports the commands": ("testing", "import agentopt.cli\n", "agentopt.cli"),
     "the library imports the commands": ("store", "import agentopt.cli\n", "agentopt.cli"),
 }

@@ -20,6 +20,7 @@ HEAVY = (
     "cloudpickle",
     "cmaes",
     "dspy",
+    "jinja2",
     "litellm",
     "moocore",
     "networkx",

@@ -15,7 +15,7 @@ AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "i386": 0x40000003, "arm":
 Verdict = str
 """``"allow"``, ``"kill"``, the name of an error, like ``"EPERM"``, or ``"pretend"``: nothing is done and success is said."""
 
-_LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
+_LOAD, _JUMP, _AND, _RETURN = 0x20, 0x05, 0x54, 0x06
 _JUMPS = {0x15: lambda a, k: a == k, 0x35: lambda a, k: a >= k, 0x45: lambda a, k: bool(a & k)}
 
 
@@ -36,6 +36,8 @@ def verdict(code: bytes, machine: str, number: int, arguments: Sequence[int] = (
             value &= constant
         elif operation == _RETURN:
             return _named(constant)
+        elif operation == _JUMP:
+            at += constant
         else:
             at += if_true if _JUMPS[operation](value, constant) else if_false
 

@@ -1,0 +1,294 @@
+"""The run's models, as optimizers ask them: paid from the budget, and in the log before anyone uses a reply.
+
+Each attempt is an ``llm_request`` and, at its end, an ``llm_reply``. A request is known by its content and sample, so one that was
+answered before is not made again, in whichever process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from random import Random
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+from agentopt.core.budget import Ledger
+from agentopt.core.calls import Bound
+from agentopt.core.chat import ChatModel, ChatReply, ChatRequest, ModelError, Usage
+from agentopt.core.errors import BudgetSpent, RunFailed
+from agentopt.core.events import Event
+from agentopt.core.fold import RunState
+from agentopt.core.protocols import Store
+from agentopt.engine.rewind import Rewind
+from agentopt.llm.choosers import Chooser
+from agentopt.llm.prices import Price, cost, upper_bound
+
+__all__ = ["ASKING", "Journal"]
+
+ASKING: ContextVar[int] = ContextVar("ASKING", default=-1)
+"""The index of the ask under way in this task."""
+_LIMITED_BY_SIZE = ("tokens", "usd")
+
+
+class Home(Protocol):
+    """The run whose log and budget a journal uses."""
+
+    state: RunState
+    ledger: Ledger
+
+    @property
+    def store(self) -> Store: ...
+    def append(self, kind: str, data: Mapping[str, Any]) -> None: ...
+
+
+class Journal:
+    """``core.protocols.Chat``. Models are built with ``around=journal.metered`` and given to it by ``use``; a run takes it by ``bind``.
+
+    ``max_output_tokens`` is sent with requests that set no cap of their own, if the budget has a limit in tokens or USD.
+    """
+
+    def __init__(self, chooser: Chooser, max_output_tokens: int) -> None:
+        self.rewind = Rewind()
+        self._chooser = chooser
+        self._cap = max_output_tokens
+        self._models: Mapping[str, ChatModel] = {}
+        self._run: Home | None = None
+        self._in_flight = 0
+        self._landed = asyncio.Event()
+        self._used: dict[int, list[str]] = {}
+        self._asked: dict[int, dict[str, list[Any]]] = {}
+        self._told_by: dict[int, int] = {}
+        self._stopped: dict[str, str] = {}
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def use(self, models: Mapping[str, ChatModel]) -> None:
+        """The models by their names."""
+        self._models = models
+
+    def bind(self, run: Home) -> None:
+        """The run whose log and budget are used from here on."""
+        self._run = run
+
+    @property
+    def models(self) -> Sequence[str]:
+        return list(self._models)
+
+    def metered(self, model: ChatModel, price: Price | None) -> ChatModel:
+        """What makes a single attempt, reserved and logged."""
+        return _Metered(model, price, self)
+
+    async def close(self) -> None:
+        """Ends the connections of all models."""
+        for model in self._models.values():
+            await model.close()
+
+    # --- asking ----------------------------------------------------------------------------------------------------
+
+    async def complete(self, request: ChatRequest, rng: Random) -> ChatReply:
+        """As in ``core.protocols.Chat``. Raises RunFailed when no model is left that keeps to its cap."""
+        name = self._chooser.choose(rng, self._pending)
+        if request.max_output_tokens is None and self._limited:
+            request = replace(request, max_output_tokens=self._cap)
+        key = request.digest
+        used = self._used.setdefault(ASKING.get(), [])
+        if key not in used:
+            used.append(key)
+        async with self._turns.setdefault((name, key), asyncio.Lock()):
+            found = self._find(name, key)
+            await self.rewind.until(found[0] if found else float("inf"))
+            if found is None:
+                self._check(name)
+                return await self._models[name].complete(request)
+        self._check_all()
+        return found[1]
+
+    def used(self, index: int) -> list[str]:
+        """Digests of the requests that an ask made, in order; asked for once, when it is answered."""
+        return self._used.pop(index, [])
+
+    @property
+    def run(self) -> Home:
+        assert self._run is not None
+        return self._run
+
+    @property
+    def _limited(self) -> bool:
+        """Also on resume with another budget, so that a request stays the one that was paid for."""
+        state = self.run.state
+        return any(unit in limits for unit in _LIMITED_BY_SIZE for limits in (state.limits, state.info["budget"]))
+
+    @property
+    def _pending(self) -> Mapping[str, int]:
+        """Per model the requests whose gain is not known yet."""
+        return Counter(model for calls in self._asked.values() for model, _ in calls.values())
+
+    def _find(self, name: str, key: str) -> tuple[int, ChatReply] | None:
+        """Number of the event and the reply of a request that was answered before."""
+        store = self.run.store
+        for event in store.read(subject=key):
+            if event.kind == "llm_reply" and event.data["model"] == name and "text" in event.data:
+                return event.seq, _reply(event.data, store.get(event.data["text"]).decode())
+        return None
+
+    def _check(self, name: str) -> None:
+        self._check_all()
+        if name in self._stopped:
+            raise ModelError("bad_request", self._stopped[name], attempts=0)
+
+    def _check_all(self) -> None:
+        if self._stopped and all(name in self._stopped for name in self._models):
+            raise RunFailed("; ".join(self._stopped.values()))
+
+    # --- one attempt -----------------------------------------------------------------------------------------------
+
+    async def begin(self, name: str, request: ChatRequest, bound: Bound) -> dict[str, Any]:
+        """Reserve, and log the request. Waits for requests in flight if their end may make room. Raises BudgetSpent."""
+        while not self._reserve(bound):
+            if not self._in_flight:
+                raise BudgetSpent(_too_much(bound, {unit: self.run.ledger.left(unit) for unit in self.run.state.limits}))
+            self._landed.clear()
+            await self._landed.wait()
+        self._in_flight += 1
+        about: dict[str, Any] = {"key": request.digest, "model": name, "ask": ASKING.get()}
+        text = json.dumps(request.to_json(), sort_keys=True).encode()
+        logged = about | {"request": self.run.store.put(text), "purpose": request.purpose} | _amounts(bound.tokens, bound.usd)
+        self.run.append("llm_request", logged)
+        return about
+
+    def end(self, about: Mapping[str, Any], bound: Bound, reply: ChatReply, usd: float | None) -> None:
+        """Log a reply and settle what it took; a server that took more than it was allowed is not asked again."""
+        tokens = bound.tokens if reply.usage is None else reply.usage.input_tokens + reply.usage.output_tokens
+        usd = bound.usd if reply.usage is None else usd
+        data = {**about, "text": self.run.store.put(reply.text.encode(errors="replace")), "finish": reply.finish}
+        data |= {"served_by": reply.model, "latency": round(reply.latency, 6)}
+        if reply.usage is not None:
+            data["usage"] = reply.usage.to_json()
+            if self._limited and bound.exceeded_by(reply.usage):
+                data["over"] = [reply.usage.input_tokens, bound.input_tokens, reply.usage.output_tokens, bound.output_tokens]
+                tokens, usd = _least(tokens, bound.tokens), _least(usd, bound.usd)
+        self._settle(bound, tokens, usd)
+        self.run.append("llm_reply", data | _amounts(tokens, usd))
+        if "over" in data:
+            self.run.append("note", {"kind": "warning", "text": self._stopped[about["model"]]})
+
+    def fail(self, about: Mapping[str, Any], bound: Bound, error: ModelError) -> None:
+        """Log an attempt without a reply; what may be billed is settled at its bound."""
+        tokens, usd = (bound.tokens, bound.usd) if error.may_be_billed else (0, 0.0)
+        self._settle(bound, tokens, usd)
+        self.run.append("llm_reply", {**about, "error": error.to_json()} | _amounts(tokens, usd))
+
+    def leave(self) -> None:
+        """An attempt that is cancelled stays open in the log and counts at its bound."""
+        self._land()
+
+    def settle_left(self) -> None:
+        """Requests that an earlier process left open: nobody knows what came of them, so they count as all they can have taken."""
+        for data in list(self.run.state.calls.open.values()):
+            about = {key: data[key] for key in ("key", "model", "ask", "tokens", "usd") if key in data}
+            self.run.append("llm_reply", {**about, "unknown": True})
+
+    def _reserve(self, bound: Bound) -> bool:
+        ledger = self.run.ledger
+        wanted = [("calls", 1.0), ("tokens", bound.tokens or 0.0), ("usd", bound.usd or 0.0)]
+        if any(not _fits(ledger.left(unit), amount) for unit, amount in wanted):
+            return False
+        for unit, amount in wanted:
+            ledger.reserve(unit, amount)
+        ledger.settle("calls", 1)
+        return True
+
+    def _settle(self, bound: Bound, tokens: float | None, usd: float | None) -> None:
+        ledger = self.run.ledger
+        ledger.settle("tokens", tokens or 0.0, bound.tokens or 0.0)
+        ledger.settle("usd", usd or 0.0, bound.usd or 0.0)
+        self._land()
+
+    def _land(self) -> None:
+        self._in_flight -= 1
+        self._landed.set()
+
+    # --- what the log tells ----------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Every event of the run, replayed or new: what each ask took, who is stopped, and what the models' requests brought."""
+        data = event.data
+        if event.kind == "llm_request":
+            self._asked.setdefault(data["ask"], {}).setdefault(data["key"], [data["model"], 0.0])
+        elif event.kind == "llm_reply":
+            call = self._asked.get(data["ask"], {}).get(data["key"])
+            if call:
+                call[1] = None if call[1] is None or "usd" not in data else call[1] + data["usd"]
+            if "over" in data:
+                self._stopped[data["model"]] = _beyond(data["model"], data["over"])
+        elif event.kind == "proposed" and data["index"] in self._asked:
+            self._told_by[data["ticket"]] = data["index"]
+        elif event.kind == "admitted" and data["ticket"] in self._told_by:
+            self._credit(self._told_by.pop(data["ticket"]), data["gain"])
+        elif event.kind == "note" and data["kind"] == "refused":
+            self._credit(data["index"], 0.0)
+
+    def _credit(self, index: int, gain: float) -> None:
+        for model, usd in self._asked.pop(index, {}).values():
+            self._chooser.observe(model, gain, usd)
+
+
+class _Metered:
+    """One attempt, between the retries and what makes it."""
+
+    def __init__(self, model: ChatModel, price: Price | None, journal: Journal) -> None:
+        self._model, self._price, self._journal = model, price, journal
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        bound = upper_bound(request, self._price)
+        about = await self._journal.begin(self.name, request, bound)
+        try:
+            reply = await self._model.complete(request)
+        except ModelError as error:
+            self._journal.fail(about, bound, error)
+            raise
+        except BaseException:
+            self._journal.leave()
+            raise
+        self._journal.end(about, bound, reply, cost(reply.usage, self._price))
+        return reply
+
+    async def close(self) -> None:
+        await self._model.close()
+
+
+def _amounts(tokens: float | None, usd: float | None) -> dict[str, float]:
+    return {name: amount for name, amount in (("tokens", tokens), ("usd", usd)) if amount is not None}
+
+
+def _reply(data: Mapping[str, Any], text: str) -> ChatReply:
+    usage = Usage.from_json(data["usage"]) if "usage" in data else None
+    return ChatReply(text, data["served_by"], data["finish"], usage, data.get("usd"), data["latency"])
+
+
+def _least(amount: float | None, bound: float | None) -> Any:
+    return amount if bound is None or amount is None else min(amount, bound)
+
+
+def _fits(left: float, amount: float) -> bool:
+    return amount <= left + 1e-9
+
+
+def _beyond(model: str, over: Sequence[int]) -> str:
+    """Tokens of input and output, each with what was allowed."""
+    given, most_given, made, most_made = over
+    took = f"{made} tokens of output where {most_made} were allowed" if made > most_made else f"{given} of input where {most_given} can be"
+    return f"{model} counted {took}, so no budget can be kept with it: it is not asked again, and what it took beyond is not in the count"
+
+
+def _too_much(bound: Bound, left: Mapping[str, float]) -> str:
+    most = {"calls": 1.0, "tokens": bound.tokens or 0.0, "usd": bound.usd or 0.0}
+    unit = next(unit for unit in most if unit in left and not _fits(left[unit], most[unit]))
+    return f"one request can take {most[unit]:g} {unit}, and {left[unit]:g} are left"

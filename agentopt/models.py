@@ -1,0 +1,88 @@
+"""Settings -> the models of a run, behind its journal, and the prompts of its optimizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentopt.core.budget import MODEL_UNITS, format_budget
+from agentopt.core.chat import ChatModel
+from agentopt.core.errors import ConfigError
+from agentopt.engine.journal import Journal
+from agentopt.loading import bundled_root
+from agentopt.prompts.templates import Templates
+from agentopt.settings import RunConfig
+
+if TYPE_CHECKING:
+    from agentopt.llm.choose import ModelSpec
+    from agentopt.llm.prices import Price
+
+__all__ = ["describe", "journal_of", "named", "prompts_of"]
+
+_IN_FILES = ("relay", "replay")
+
+
+def named(config: RunConfig, environ: Mapping[str, str] = os.environ) -> RunConfig:
+    """With the model of AGENTOPT_MODEL if none is named, and paths that mean the same in every folder. Raises ConfigError."""
+    where, text = ("--model", config.model) if config.model else ("AGENTOPT_MODEL", environ.get("AGENTOPT_MODEL"))
+    if not text:
+        return config
+    from agentopt.llm.choose import parse_models
+
+    specs = [replace(spec, name=os.path.abspath(spec.name)) if spec.scheme in _IN_FILES else spec for spec in parse_models(text, where)]
+    record = os.path.abspath(config.llm.record) if config.llm.record else None
+    prompts = os.path.abspath(config.llm.prompts) if config.llm.prompts else None
+    llm = config.llm.model_copy(update={"record": record, "prompts": prompts})
+    return config.model_copy(update={"model": ",".join(_spelled(spec) for spec in specs), "llm": llm})
+
+
+def _spelled(spec: ModelSpec) -> str:
+    return f"{spec}@{spec.weight:g}" if spec.weight != 1 or "@" in spec.name else str(spec)
+
+
+def describe(config: RunConfig) -> str:
+    """What searches, for the first line of a run."""
+    return f"searching with {config.optimizer.name}, asking {config.model}"
+
+
+def journal_of(config: RunConfig, budget: Mapping[str, float]) -> Journal | None:
+    """The models that are named, ready to be asked; None if there are none. Raises UserError."""
+    if not config.model:
+        for unit in MODEL_UNITS:
+            if unit in budget:
+                raise ConfigError(f"budget: {format_budget({unit: budget[unit]})} counts what models take, and none is named; add --model")
+        return None
+    from agentopt.llm.cassette import Recorder
+    from agentopt.llm.choose import ModelSettings, build_models, make_chooser, parse_models
+    from agentopt.llm.prices import parse_price
+    from agentopt.llm.retry import CallPolicy
+
+    specs = parse_models(config.model)
+    journal = Journal(make_chooser(specs, config.llm.choose), config.llm.max_output_tokens)
+
+    def around(model: ChatModel, price: Price | None) -> ChatModel:
+        if "usd" in budget and price is None:
+            raise ConfigError(f"budget: the price of {model.name} is unknown, so USD cannot be counted; add --price INPUT,OUTPUT")
+        return journal.metered(Recorder(model, config.llm.record) if config.llm.record else model, price)
+
+    policy = CallPolicy(
+        retries=config.llm.retries,
+        concurrency=config.llm.concurrency,
+        requests_per_minute=config.llm.requests_per_minute,
+        tokens_per_minute=config.llm.tokens_per_minute,
+    )
+    price = parse_price(config.llm.price) if config.llm.price else None
+    settings = ModelSettings(config.llm.base_url, price, config.llm.timeout, config.llm.relay_seconds, policy, around)
+    journal.use(build_models(specs, settings))
+    return journal
+
+
+def prompts_of(config: RunConfig, optimizer: str) -> Templates:
+    """The optimizer's templates, those in the user's folder first. Raises ConfigError for one that cannot be used."""
+    folders = [bundled_root("prompts")]
+    if config.llm.prompts:
+        folders.insert(0, Path(config.llm.prompts))
+    return Templates(optimizer, folders, config.llm.prompt_tokens)
