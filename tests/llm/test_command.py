@@ -29,18 +29,6 @@ ROOT = Path(__file__).parents[2]
 PYTHON = [sys.executable, "-I", "-c"]
 
 
-def no_box() -> str:
-    bwrap = agent_box.find_bwrap()
-    return agent_box.why_not(bwrap, ()) if bwrap else "bubblewrap is not installed"
-
-
-@pytest.fixture
-def box() -> None:
-    """Agents can be boxed here; elsewhere the test is skipped, or fails where everything has to be tested."""
-    if why := no_box():
-        (pytest.fail if os.environ.get("AGENTOPT_CI") else pytest.skip)(why)
-
-
 @pytest.fixture(params=["box", "unsafe"])
 def unsafe(request: pytest.FixtureRequest) -> bool:
     if request.param == "box":
