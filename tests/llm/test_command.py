@@ -205,8 +205,7 @@ asyncio.run(model.complete(ChatRequest((Message("user", "?"),))))
             (keeper,) = Path(f"/proc/{asker.pid}/task/{asker.pid}/children").read_text().split()
             os.kill(int(keeper), signal.SIGKILL)
         await until(lambda: not alive(marker), 30)
-        if victim == "us":
-            await until(lambda: not list(left.iterdir()), 30)
+        await until(lambda: asker.poll() is not None if victim == "keeper" else not list(left.iterdir()), 30)
     finally:
         asker.kill()
         _, said = asker.communicate()
