@@ -52,3 +52,14 @@ def level_3(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
         yield folder
     finally:
         remove_folder(folder)
+
+
+@pytest.fixture
+def box() -> None:
+    """A machine that makes boxes for agents. Elsewhere the test is skipped with the reason, or fails with it, as with ``level_3``."""
+    from agentopt.llm import agent_box
+
+    bwrap = agent_box.find_bwrap()
+    why = agent_box.why_not(bwrap, ()) if bwrap else "bubblewrap is not installed"
+    if why:
+        (pytest.fail if os.environ.get("AGENTOPT_CI") else pytest.skip)(why)

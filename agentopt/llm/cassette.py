@@ -22,14 +22,10 @@ class Replay:
 
     def __init__(self, file: str | Path) -> None:
         """Raises ConfigError, naming file and line, for what is no cassette."""
-        self._file = Path(file)
-        self._replies = _load(self._file)
+        self.name = f"replay:{file}"
+        self._replies = _load(Path(file))
         if not self._replies:
             raise ConfigError(f"replay:{file}: the cassette is empty; record one with --record {file}")
-
-    @property
-    def name(self) -> str:
-        return f"replay:{self._file}"
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Raises ModelError of kind ``not_found``, with the beginning of the request, for one that was not recorded."""

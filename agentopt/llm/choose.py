@@ -67,13 +67,13 @@ class ModelSettings:
     price: Price | None = None
     timeout: float = 300.0
     relay_seconds: float = 3600.0
+    policy: CallPolicy = field(default_factory=CallPolicy)
+    around: Around = lambda model, price: model
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     agent_seconds: float = 1800.0
     agent_allow: tuple[str, ...] = ()
     agent_env: tuple[str, ...] = ()
     unsafe_agent: bool = False
-    policy: CallPolicy = field(default_factory=CallPolicy)
-    around: Around = lambda model, price: model
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
 
 Builder = Callable[[ModelSpec, ModelSettings], tuple[ChatModel, Price | None]]

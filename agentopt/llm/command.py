@@ -76,7 +76,9 @@ class CommandModel:
     def __init__(self, text: str, agent: Agent, seconds: float) -> None:
         self._agent = agent
         self._seconds = seconds
-        self.name = f"command:{text}" if agent.bwrap else f"command:{text} (without a box)"
+        self.name = f"command:{text}"
+        self.answers_as = self.name if agent.bwrap else f"{self.name} (without a box)"
+        """The name in its replies, so that whatever logs them is stamped with it."""
 
     def __repr__(self) -> str:
         return f"CommandModel({self.name!r})"
@@ -102,7 +104,7 @@ class CommandModel:
         if status != 0:
             end = safe_text(without_secrets(said, *self._agent.given.values())[-_SHOWN:])
             raise self._error("server", f"exit status {status}: {end or 'it wrote nothing to stderr'}")
-        return ChatReply(text.decode(errors="replace"), self.name, "stop", latency=time.monotonic() - begun)
+        return ChatReply(text.decode(errors="replace"), self.answers_as, "stop", latency=time.monotonic() - begun)
 
     async def close(self) -> None:
         """Nothing of it lives between two calls."""

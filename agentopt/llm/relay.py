@@ -39,6 +39,7 @@ class Relay:
 
     def __init__(self, folder: str | Path, seconds: float = 3600.0, every: float = 0.2) -> None:
         """Raises ConfigError for a folder that cannot be used."""
+        self.name = f"relay:{folder}"
         self._folder = Path(folder)
         self._seconds = seconds
         self._every = every
@@ -48,10 +49,6 @@ class Relay:
             (self._folder / _ANSWERED).mkdir(exist_ok=True)
         except OSError as error:
             raise ConfigError(f"relay:{folder}: the folder cannot be written ({error.strerror}); check its permissions") from None
-
-    @property
-    def name(self) -> str:
-        return f"relay:{self._folder}"
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Waits for the answer. Raises ModelError: ``timeout``, after which the question stays open and may be answered later, or

@@ -64,6 +64,12 @@ def test_json() -> None:
     }
 
 
+def test_a_model_has_so_much_time(tmp_path: Path) -> None:
+    result = invoke("models", "--model", f"relay:{tmp_path}", "--timeout", "0.1", "--json")
+    assert result.exit_code == 1
+    assert "within 0.1 s" in last_json(result.stdout)["models"][0]["error"]["message"]
+
+
 def test_what_is_unknown_is_called_so() -> None:
     with FakeLLM([Step("ok", usage=None)]) as server:
         text = shown("models", "--model", "openai:m", "--base-url", server.url)
@@ -80,22 +86,24 @@ def test_a_known_price_comes_with_its_date_and_source(monkeypatch: pytest.Monkey
 
 def test_several_of_which_one_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with FakeLLM(lambda request: Step("ok") if request.body["model"] == "a" else Step(status=429, error="slow\x1b[31m down")) as server:
-        monkeypatch.setenv("AGENTOPT_MODEL", "openai:a,openai:b,relay:.")
+        monkeypatch.setenv("AGENTOPT_MODEL", "openai:a,openai:b,replay:tape.jsonl")
         monkeypatch.chdir(tmp_path)
-        result = invoke("models", "--base-url", server.url, "--timeout", "1")
-        data = invoke("models", "--base-url", server.url, "--timeout", "1", "--json")
+        reply = {"text": "ok", "model": "m", "finish": "stop", "latency": 1.0, "attempts": 1}
+        Path("tape.jsonl").write_text(json.dumps({"key": "another", "reply": reply}) + "\n")
+        result = invoke("models", "--base-url", server.url)
+        data = invoke("models", "--base-url", server.url, "--json")
     assert result.exit_code == data.exit_code == 1
     assert len(server.requests) == 4, "nobody is asked twice"
     text = words(result.stdout)
     assert text.startswith("model answers as seconds tokens USD per million USD openai:a a ")
-    assert "no answer: the rate limit is reached" in text
-    assert "no answer: nobody answered" in text
+    assert "openai:b no answer: the rate limit" in text
+    assert "replay:tape.jsonl no answer: the cassette lacks" in text
     assert "\x1b" not in result.stdout
     first, second, third = last_json(data.stdout)["models"]
     assert first["answers_as"] == "a"
     assert second["error"]["kind"] == "rate_limit"
     assert "the rate limit is reached (HTTP 429): slow" in second["error"]["message"]
-    assert third["error"]["kind"] == "timeout"
+    assert third["error"]["kind"] == "not_found"
     assert json.loads(data.stdout)["ok"] is False
 
 

@@ -249,6 +249,14 @@ def test_a_missing_extra_comes_with_its_install_command(monkeypatch: pytest.Monk
 # --- several
 
 
+@pytest.mark.parametrize("spec", ["openai:a/b", "relay:{0}//", "relay:{0}/./", "replay:{0}/./tape.jsonl", "command:sh  -c ':'"])
+def test_a_model_is_called_as_it_was_given(spec: str, tmp_path: Path) -> None:
+    cassette(tmp_path, "yes")
+    settings = ModelSettings(base_url=LOCAL, unsafe_agent=True)
+    models = build_models(parse_models(spec.format(tmp_path)), settings)
+    assert [model.name for model in models.values()] == list(models)
+
+
 async def test_several_models_by_the_names_of_their_chooser(tmp_path: Path) -> None:
     specs = parse_models(f"relay:{tmp_path}@3,replay:{cassette(tmp_path, 'yes')}")
     models = build_models(specs)

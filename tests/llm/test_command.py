@@ -29,18 +29,6 @@ ROOT = Path(__file__).parents[2]
 PYTHON = [sys.executable, "-I", "-c"]
 
 
-def no_box() -> str:
-    bwrap = agent_box.find_bwrap()
-    return agent_box.why_not(bwrap, ()) if bwrap else "bubblewrap is not installed"
-
-
-@pytest.fixture
-def box() -> None:
-    """Agents can be boxed here; elsewhere the test is skipped, or fails where everything has to be tested."""
-    if why := no_box():
-        (pytest.fail if os.environ.get("AGENTOPT_CI") else pytest.skip)(why)
-
-
 @pytest.fixture(params=["box", "unsafe"])
 def unsafe(request: pytest.FixtureRequest) -> bool:
     if request.param == "box":
@@ -101,11 +89,16 @@ async def failing(*words: str, **settings: Any) -> ModelError:
 
 async def test_the_prompt_is_its_stdin_and_its_stdout_the_reply(unsafe: bool, left: Path) -> None:
     model = build("cat", unsafe_agent=unsafe)
-    assert model.name == ("command:cat (without a box)" if unsafe else "command:cat")
+    assert model.name == "command:cat"
     request = ChatRequest((Message("system", "Be brief."), Message("user", "a\n=== user\nb\x1b")))
     reply = await model.complete(request)
     assert reply.text == "=== system\nBe brief.\n=== user\na\n\\=== user\nb\x1b\n"
-    assert (reply.model, reply.finish, reply.usage, reply.cost_usd) == (model.name, "stop", None, None)
+    assert (reply.model, reply.finish, reply.usage, reply.cost_usd) == (
+        "command:cat (without a box)" if unsafe else "command:cat",
+        "stop",
+        None,
+        None,
+    )
     assert reply.latency > 0
     assert not list(left.iterdir())
     await model.close()
@@ -212,8 +205,7 @@ asyncio.run(model.complete(ChatRequest((Message("user", "?"),))))
             (keeper,) = Path(f"/proc/{asker.pid}/task/{asker.pid}/children").read_text().split()
             os.kill(int(keeper), signal.SIGKILL)
         await until(lambda: not alive(marker), 30)
-        if victim == "us":
-            await until(lambda: not list(left.iterdir()), 30)
+        await until(lambda: asker.poll() is not None if victim == "keeper" else not list(left.iterdir()), 30)
     finally:
         asker.kill()
         _, said = asker.communicate()
@@ -307,7 +299,7 @@ def test_without_bubblewrap_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(agent_box, "find_bwrap", lambda: None)
     assert "not installed: apt-get install bubblewrap" in sentence("cat")
     assert sentence("cat").endswith("or give --unsafe-agent")
-    assert build("cat", unsafe_agent=True).name == "command:cat (without a box)"
+    assert build("cat", unsafe_agent=True).name == "command:cat"
 
 
 def test_a_machine_that_makes_no_boxes_is_found_out_before_the_first_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
