@@ -89,6 +89,7 @@ class Reevo:
 
     ``paper`` keeps the published schedule: the initial candidates, then per generation ``pop_size`` crossovers of the candidates of the
     generation before and the elite, and, when these are scored, the mutations. A generation whose candidates score alike ends the run.
+    With several workers a duplicate that is not told yet is not seen, and one candidate more may be made in its place.
     ``async`` (default) has no barriers: parents are the elite and the last candidates as many as a generation has (the initial ones too,
     while there are fewer), mutations come as soon as a long-term reflection has its crossovers, and where no pair can be drawn, further
     initial candidates are made.
