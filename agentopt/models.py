@@ -35,7 +35,8 @@ def named(config: RunConfig, environ: Mapping[str, str] = os.environ) -> RunConf
     specs = [replace(spec, name=os.path.abspath(spec.name)) if spec.scheme in _IN_FILES else spec for spec in parse_models(text, where)]
     record = os.path.abspath(config.llm.record) if config.llm.record else None
     prompts = os.path.abspath(config.llm.prompts) if config.llm.prompts else None
-    llm = config.llm.model_copy(update={"record": record, "prompts": prompts})
+    allowed = [os.path.abspath(path) for path in config.llm.agent_allow]
+    llm = config.llm.model_copy(update={"record": record, "prompts": prompts, "agent_allow": allowed})
     return config.model_copy(update={"model": ",".join(_spelled(spec) for spec in specs), "llm": llm})
 
 
@@ -45,7 +46,8 @@ def _spelled(spec: ModelSpec) -> str:
 
 def describe(config: RunConfig) -> str:
     """What searches, for the first line of a run."""
-    return f"searching with {config.optimizer.name}, asking {config.model}"
+    unsafe = " (agents run without a box)" if config.llm.unsafe_agent else ""
+    return f"searching with {config.optimizer.name}, asking {config.model}{unsafe}"
 
 
 def journal_of(config: RunConfig, budget: Mapping[str, float]) -> Journal | None:
@@ -75,7 +77,18 @@ def journal_of(config: RunConfig, budget: Mapping[str, float]) -> Journal | None
         tokens_per_minute=config.llm.tokens_per_minute,
     )
     price = parse_price(config.llm.price) if config.llm.price else None
-    settings = ModelSettings(config.llm.base_url, price, config.llm.timeout, config.llm.relay_seconds, policy, around)
+    settings = ModelSettings(
+        base_url=config.llm.base_url,
+        price=price,
+        timeout=config.llm.timeout,
+        relay_seconds=config.llm.relay_seconds,
+        policy=policy,
+        around=around,
+        agent_seconds=config.llm.agent_seconds,
+        agent_allow=tuple(config.llm.agent_allow),
+        agent_env=tuple(config.llm.agent_env),
+        unsafe_agent=config.llm.unsafe_agent,
+    )
     journal.use(build_models(specs, settings))
     return journal
 

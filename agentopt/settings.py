@@ -45,6 +45,14 @@ class Calling(BaseModel):
     timeout: Annotated[float, Field(gt=0)] = 300.0
     relay_seconds: Annotated[float, Field(gt=0)] = 3600.0
     """How long a relay waits for its answer."""
+    agent_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    """How long an agent (``command:``) may take for an answer."""
+    agent_allow: list[str] = Field(default_factory=list)
+    """What an agent may read beside its own folder; ``PATH:rw`` to write there too."""
+    agent_env: list[str] = Field(default_factory=list)
+    """Variables that an agent gets."""
+    unsafe_agent: bool = False
+    """An agent runs without a box."""
     concurrency: Annotated[int, Field(ge=1)] = 16
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None

@@ -35,6 +35,9 @@ def evolve(
     price: Annotated[str | None, typer.Option(help="USD per million tokens of input and output, like 0.15,0.60.")] = None,
     record: Annotated[Path | None, typer.Option(help="Add every reply of a model to this cassette.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Take replies from this cassette: short for --model replay:FILE.")] = None,
+    agent_allow: Annotated[list[str] | None, typer.Option(help="A path that command: may read, or write as PATH:rw; repeat it.")] = None,
+    agent_env: Annotated[list[str] | None, typer.Option(help="A variable that command: gets, like ANTHROPIC_API_KEY; repeat it.")] = None,
+    unsafe_agent: Annotated[bool, typer.Option("--unsafe-agent", help="Run command: without a box; the run is stamped with it.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Search for better candidates of TASK until the budget is spent."""
@@ -60,7 +63,8 @@ def evolve(
         "allow_weak_sandbox": allow_weak_sandbox or None,
         "model": model,
     }
-    calling = {"base_url": base_url, "price": price, "record": record and str(record)}
+    calling: dict[str, Any] = {"base_url": base_url, "price": price, "record": record and str(record)}
+    calling |= {"agent_allow": agent_allow, "agent_env": agent_env, "unsafe_agent": unsafe_agent or None}
     given["llm"] = {key: value for key, value in calling.items() if value is not None} or None
     if replay is not None:
         if model is not None:

@@ -136,6 +136,23 @@ def test_why_shows_prompt_reply_and_verdict(task: str, tmp_path: Path):
     assert "ask 99 is none that was refused; those are" in refused("why", run, "ask:99")
 
 
+def test_an_agent_gets_what_it_is_allowed_and_the_run_is_stamped_without_a_box(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "hint").write_text("2.5")
+    answer = "print('```python\\ndef f(x):\\n    return', open(sys.argv[1]).read(), '* x +', len(os.environ['HINT']), '\\n```')"
+    (tmp_path / "agent.py").write_text(f"import os, sys\nsys.stdin.read()\n{answer}\n")
+    agent = f"{sys.executable} {tmp_path / 'agent.py'} {tmp_path / 'hint'}"
+    flags = ("--agent-env", "HINT", "--unsafe-agent", "--set", "llm.agent_seconds=20", "--agent-allow", "hint", "--budget", "3calls")
+    monkeypatch.setenv("HINT", "four")
+    code, _, err = call(tmp_path, "evolve", task, "--model", f"command:{agent}", *FLAGS, *flags, "--out", "run")
+    assert code in (0, 1), err
+    assert "(agents run without a box)" in err.splitlines()[0]
+    log = events(tmp_path / "run")
+    assert log[0].data["config"]["llm"]["unsafe_agent"] is True
+    assert log[0].data["config"]["llm"]["agent_allow"] == [str(tmp_path / "hint")]
+    assert next(event.data["served_by"] for event in log if event.kind == "llm_reply").endswith("(without a box)")
+    assert any(event.kind == "proposed" and event.data["optimizer"] == "asking" for event in log)
+
+
 # --- retries
 
 
@@ -274,7 +291,7 @@ def replayed_with_kills(task: str, tmp_path: Path, kills: int) -> None:
         (["--model", "openai:m", "--price", "cheap"], r"--price 'cheap': give USD per million tokens"),
         (["--budget", "5calls"], r"budget: 5calls counts what models take, and none is named; add --model"),
         (["--budget", "9evals,$2"], r"budget: \$2 counts what models take"),
-        (["--model", "openai:m", "--set", "llm.retrys=3"], r"the key 'llm.retrys' is unknown; the keys are: base_url, choose, concurrency"),
+        (["--model", "openai:m", "--set", "llm.retrys=3"], r"the key 'llm.retrys' is unknown; the keys are: agent_allow, agent_env"),
         (["--model", "openai:m", "--set", "llm.retries=-1"], r"llm.retries is -1; input should be greater than or equal to 0"),
         (["--model", "openai:m", "--set", "llm.prompts='no/folder'"], r"no/folder: is no folder of templates"),
         (["--model", "openai:m,openai:n@2", "--set", "llm.choose=bandit"], r"a bandit finds out by itself how often to ask"),

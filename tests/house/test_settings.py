@@ -56,8 +56,10 @@ def test_an_option_is_read_by_code(option: str) -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_an_option_is_set_by_a_test(option: str) -> None:
     name, _, part = option.partition(".")
-    flag = name.replace("_", "-")
-    setting = rf"\b{name}\s*=(?!=)|[\"']{name}[\"']\s*:|--{flag}\b" if part in ("", "name") else rf"\b{name}\.{part}\b|[\"']{part}[\"']\s*:"
+    if part in ("", "name"):
+        setting = rf"\b{name}\s*=(?!=)|[\"']{name}[\"']\s*:|--{name.replace('_', '-')}\b"
+    else:
+        setting = rf"\b{name}\.{part}\b|[\"']{part}[\"']\s*:|--{part.replace('_', '-')}\b"
     assert re.search(setting, text_of_tests()), f"no test sets {option}"
 
 
