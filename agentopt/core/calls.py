@@ -74,6 +74,6 @@ class Calls:
 
     @property
     def spent(self) -> dict[str, float]:
-        """In the units of budgets. Without ``usd`` if the cost of any request is unknown."""
+        """In the units of budgets. Without ``usd`` while nothing was asked, and if the cost of any request is unknown."""
         known = {"calls": float(self.requests), "tokens": float(self.tokens)}
-        return known if self.unpriced else known | {"usd": round(max(0.0, self.usd), 9)}
+        return known if self.unpriced or not self.requests else known | {"usd": round(max(0.0, self.usd), 9)}
