@@ -292,7 +292,7 @@ def _check_nested(text: bytes) -> None:
 
 def _parse_json(text: bytes, finite: bool) -> Any:
     try:
-        return _STRICT(text.decode()) if finite else json.loads(text)
+        return (_STRICT if finite else _LENIENT)(text.decode())
     except NonFiniteError:
         raise
     except RecursionError:
@@ -312,6 +312,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise NonFiniteError(f"the number {name} is not finite")
 
 
+_LENIENT = json.JSONDecoder().decode
 _STRICT = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_constant).decode
 
 
