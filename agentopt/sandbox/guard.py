@@ -81,9 +81,9 @@ def _serve_candidate(
         control.send({"error": f"the box could not be set up: {error}"})
         return False
     finally:
-        if door is not None:
-            door.close()
         kernel.end_children([spare.pid] if spare else [])
+        if door is not None:
+            door.close()  # not before: the box would wake up to hear of it
         scratch.clear()
 
 
