@@ -292,7 +292,11 @@ def _check_nested(text: bytes) -> None:
 
 def _parse_json(text: bytes, finite: bool) -> Any:
     try:
-        return _STRICT(text.decode()) if finite else json.loads(text)
+        spelled = text.decode()
+        value, end = (_STRICT if finite else _LENIENT)(spelled)
+        if end != len(spelled):
+            raise ValueError("something follows it")
+        return value
     except NonFiniteError:
         raise
     except RecursionError:
@@ -312,7 +316,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise NonFiniteError(f"the number {name} is not finite")
 
 
-_STRICT = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_constant).decode
+_LENIENT = json.JSONDecoder().raw_decode
+_STRICT = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_constant).raw_decode
 
 
 class _Reader:

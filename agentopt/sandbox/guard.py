@@ -81,9 +81,9 @@ def _serve_candidate(
         control.send({"error": f"the box could not be set up: {error}"})
         return False
     finally:
-        if door is not None:
-            door.close()
         kernel.end_children([spare.pid] if spare else [])
+        if door is not None:
+            door.close()  # not before: the box would wake up to hear of it
         scratch.clear()
 
 
@@ -115,7 +115,7 @@ def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: str,
     return door
 
 
-def _live(host: Host, guard_pid: int, orders: Mapping[str, Any], inside: socket.socket, writer: int) -> None:
+def _live(host: Host, guard_pid: int, orders: Mapping[str, Any], inside: int, writer: int) -> None:
     """The life of a box."""
     kernel.die_with_parent(guard_pid)
     scratch, caps = orders["scratch"], Caps(*orders["caps"])
@@ -125,12 +125,12 @@ def _live(host: Host, guard_pid: int, orders: Mapping[str, Any], inside: socket.
     serve(connection, host.load_work, scratch, caps.output)
 
 
-def _strip(inside: socket.socket, writer: int, scratch: str) -> socket.socket:
+def _strip(inside: int, writer: int, scratch: str) -> socket.socket:
     """In the box: hold nothing of the guard's but one socket, see nothing but the scratch folder."""
     os.setpgid(0, 0)
     os.dup2(writer, 1)
     os.dup2(writer, 2)
-    os.dup2(inside.detach(), 3)
+    os.dup2(inside, 3)
     os.environ["HOME"] = os.environ["TMPDIR"] = scratch
     os.chdir(scratch)
     sys.path.insert(0, scratch)

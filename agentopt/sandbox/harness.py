@@ -13,12 +13,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from socket import socket
 from types import TracebackType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TextIO, cast
 
 from agentopt.core import wire
 from agentopt.core.evaluation import Failure, FailureKind
@@ -115,8 +115,7 @@ class Harness:
 
     def enter(self) -> None:
         """The same for the rest of the process's life."""
-        self._entered = self._stage.on()
-        self._entered.__enter__()
+        self._stage.enter()
 
     def load(self) -> Outcome:
         """Outcome "ok", "syntax", "build" or "memory"."""
@@ -258,8 +257,7 @@ def serve(connection: socket, load_work: Callable[[], Work], scratch: str, outpu
             else:
                 outcome = harness.rollout(body, control["rng_seed"])
             for stream in streams:
-                with suppress(OSError, ValueError):  # the candidate may have closed it
-                    stream.flush()
+                _flush(stream)
             reply: dict[str, Any] = {"nonce": control["nonce"], "status": outcome.status, "message": outcome.message}
             body = outcome.output
             if outcome.artifacts:
@@ -268,6 +266,13 @@ def serve(connection: socket, load_work: Callable[[], Work], scratch: str, outpu
             line.send(reply, body)
         except MemoryError:
             os._exit(EXIT_MEMORY)
+
+
+def _flush(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return  # the candidate may have closed it
 
 
 def _open(load_work: Callable[[], Work], spec: memoryview, scratch: str, output_cap: int) -> tuple[Harness | None, Outcome]:

@@ -163,8 +163,11 @@ def children() -> list[int]:
         descriptor = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY)
     except OSError:
         return [other for other in _all_processes() if _parent_of(other) == pid]
-    with open(descriptor, "rb", buffering=0) as file:
-        return [int(child) for child in file.readall().split()]
+    found = b""
+    while part := os.read(descriptor, 1 << 12):
+        found += part
+    os.close(descriptor)
+    return [int(child) for child in found.split()]
 
 
 def _all_processes() -> list[int]:

@@ -17,7 +17,7 @@ _NOSUID, _NODEV, _NOEXEC = 2, 4, 8
 _DETACH = 2
 _BYTES_PER_FILE = 16 << 10
 _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 47, 4
-_CAPABILITY_VERSION = 0x20080522
+_NO_CAPABILITIES = struct.pack("=II", 0x20080522, 0), bytes(24)
 _MORE_THAN_ALL_CAPABILITIES = 64
 
 
@@ -70,7 +70,7 @@ def unmount_folder(folder: str) -> None:
 
 def drop_capabilities() -> None:
     """All of them, for good, after ``move_in``: the owner of the namespaces becomes an ordinary user."""
-    _check(libc().capset(struct.pack("=II", _CAPABILITY_VERSION, 0), bytes(24)), "capset")
+    _check(libc().capset(*_NO_CAPABILITIES), "capset")
 
 
 def _check(result: int, what: str) -> None:

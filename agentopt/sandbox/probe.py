@@ -94,7 +94,7 @@ def _feel_landlock() -> None:
 
 def _feel_seccomp() -> None:
     landlock.Rules([]).apply([])
-    seccomp.install(seccomp.python_filter(platform.machine(), os.getpid()))
+    seccomp.Filter(seccomp.python_filter(platform.machine(), seccomp.ANYBODY)).install(os.getpid())
     feel()
 
 

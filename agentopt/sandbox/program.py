@@ -105,6 +105,7 @@ class Stage:
         self.modules: dict[str, ModuleType] = {}
         self._scratch = scratch
         self._placed = [piece for piece in pieces if piece.path is not None]
+        self._names = {name for piece in pieces if piece.is_python for name in _with_packages(piece.module)}
 
     def piece(self, name: str) -> Piece:
         for piece in self.pieces:
@@ -160,19 +161,23 @@ class Stage:
     @contextmanager
     def on(self) -> Generator[None, None, None]:
         """While this lasts, the candidate's modules are the ones that ``import`` finds."""
-        names = {name for piece in self.pieces if piece.is_python for name in _with_packages(piece.module)}
-        displaced = {name: sys.modules.pop(name) for name in names if name in sys.modules}
-        sys.modules.update(self.modules)
-        if self._placed:
-            sys.path.insert(0, str(self._scratch()))
+        displaced = self.enter()
         try:
             yield
         finally:
             if self._placed:
                 sys.path.remove(str(self._scratch()))
-            for name in names & sys.modules.keys():
+            for name in self._names & sys.modules.keys():
                 self.modules[name] = sys.modules.pop(name)
             sys.modules.update(displaced)
+
+    def enter(self) -> dict[str, ModuleType]:
+        """From now on they are; what ``import`` found under their names until now."""
+        displaced = {name: sys.modules.pop(name) for name in self._names if name in sys.modules}
+        sys.modules.update(self.modules)
+        if self._placed:
+            sys.path.insert(0, str(self._scratch()))
+        return displaced
 
 
 def _with_packages(name: str) -> list[str]:

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from agentopt.sandbox.kernel import libc, no_new_privileges
 from agentopt.sandbox.syscalls import MACHINES
 
-__all__ = ["ANYBODY", "Assembly", "for_process", "install", "program_filter", "python_filter"]
+__all__ = ["ANYBODY", "Assembly", "Filter", "program_filter", "python_filter"]
 
 Test = tuple[int, int, int]
 """A half of an argument (``_low``, ``_high``), a mask, and the value that must be left."""
 
 ANYBODY = 0x5EED5EED
 """Stands for a process in a filter that is made before the process is; no pid is that large."""
+_NUMBER_OF = struct.Struct("=I")
 _ALL = 0xFFFFFFFF
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _LOAD, _JUMP, _EQUAL, _AT_LEAST, _MASK, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x54, 0x06
@@ -207,11 +208,6 @@ def python_filter(machine: str, pid: int) -> bytes:
     return made.finish()
 
 
-def for_process(code: bytes, pid: int) -> bytes:
-    """The filter that was made for ``ANYBODY``, for ``pid``: assembling one takes longer than all other walls together."""
-    return code.replace(struct.pack("=I", ANYBODY), struct.pack("=I", pid))
-
-
 def program_filter(machine: str) -> bytes:
     """For a whole program in namespaces of its own: processes and local sockets too, but nothing that reaches for more rights."""
     made = Assembly(machine)
@@ -222,10 +218,26 @@ def program_filter(machine: str) -> bytes:
     return made.finish()
 
 
-def install(code: bytes) -> None:
-    """For this process and all its threads, for good. Raises OSError."""
-    no_new_privileges()
-    buffer = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("H6xQ", len(code) // 8, ctypes.addressof(buffer))
-    if libc().prctl(_PR_SET_SECCOMP, _MODE_FILTER, program, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "seccomp")
+class Filter:
+    """A filter where the kernel takes it from, made once: in a fork only the process's own number is put in for ``ANYBODY``.
+
+    Assembling one takes longer than all other walls together.
+    """
+
+    def __init__(self, code: bytes) -> None:
+        self._buffer = ctypes.create_string_buffer(code, len(code))
+        self._program = struct.pack("H6xQ", len(code) // _SIZE, ctypes.addressof(self._buffer))
+        constants = range(_SIZE // 2, len(code), _SIZE)
+        self._places = [place for place in constants if _NUMBER_OF.unpack_from(code, place)[0] == ANYBODY]
+
+    @property
+    def code(self) -> bytes:
+        return self._buffer.raw
+
+    def install(self, pid: int) -> None:
+        """For this process, ``pid``, and all its threads, for good. Raises OSError."""
+        for place in self._places:
+            _NUMBER_OF.pack_into(self._buffer, place, pid)
+        no_new_privileges()
+        if libc().prctl(_PR_SET_SECCOMP, _MODE_FILTER, self._program, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "seccomp")

@@ -19,8 +19,8 @@ from agentopt.sandbox.kernel import hide_memory, plain_fork
 
 __all__ = ["Spare"]
 
-Live = Callable[[Mapping[str, Any], socket.socket, int], None]
-"""The life of a box: its orders, the socket to the guard and the descriptor to print to."""
+Live = Callable[[Mapping[str, Any], int, int], None]
+"""The life of a box: its orders, the descriptors of the socket to the guard and of what to print to."""
 _MESSAGE = 1 << 16
 _REFUSED = b"refused: "
 
@@ -70,7 +70,7 @@ def _wait(line: socket.socket, live: Live) -> None:
         if _leaves_heir(line, descriptors):
             line.close()
             inside, writer = descriptors
-            live(marshal.loads(message), socket.socket(fileno=inside), writer)
+            live(marshal.loads(message), inside, writer)
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)

@@ -74,7 +74,8 @@ class Walls:
         self._uid: int | None = orders["uid"]
         self._namespaces: bool = orders["namespaces"]
         self._rules: Rules | None = None
-        self._filter = b""
+        self._filter: seccomp.Filter | None = None
+        self._address_space = 0
         self._readable: Sequence[str] = orders["readable"]
 
     def move(self) -> None:
@@ -89,7 +90,8 @@ class Walls:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a large environment has more packages than is usual to open
             self._rules = Rules(self._readable, [os.devnull])
             semaphores.install()
-            self._filter = seccomp.python_filter(platform.machine(), seccomp.ANYBODY)
+            self._filter = seccomp.Filter(seccomp.python_filter(platform.machine(), seccomp.ANYBODY))
+        self._address_space = _address_space()
 
     @property
     def bounded(self) -> bool:
@@ -124,16 +126,22 @@ class Walls:
         """
         limited = self.level in ("L1", "L2")
         if limited:
-            _set_limits(caps)
+            self._set_limits(caps)
         if self._rules is not None:
             self._become_nobody()
             self._rules.apply([scratch], _ABOUT_ITSELF)
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         if limited:
             _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)  # not before: what is to be closed may lie above it
-        if self._rules is not None:
-            seccomp.install(seccomp.for_process(self._filter, os.getpid()))
+        if self._filter is not None:
+            self._filter.install(os.getpid())
             feel()
+
+    def _set_limits(self, caps: Caps) -> None:
+        # address space: the one limit that bounds arrays, shared maps and thread stacks alike
+        _limit(resource.RLIMIT_AS, self._address_space + caps.memory)
+        _limit(resource.RLIMIT_FSIZE, caps.file)
+        _limit(resource.RLIMIT_CORE, 0)
 
     def _become_nobody(self) -> None:
         if self._uid is not None:
@@ -163,13 +171,6 @@ def feel() -> None:
         os._exit(0)
     if pid > 0:
         raise WallError("a process can be forked")
-
-
-def _set_limits(caps: Caps) -> None:
-    # address space: the one limit that bounds arrays, shared maps and thread stacks alike
-    _limit(resource.RLIMIT_AS, _address_space() + caps.memory)
-    _limit(resource.RLIMIT_FSIZE, caps.file)
-    _limit(resource.RLIMIT_CORE, 0)
 
 
 def _limit(what: int, value: int) -> None:

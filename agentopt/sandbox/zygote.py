@@ -25,6 +25,7 @@ from agentopt.sandbox import kernel, large_pages
 from agentopt.sandbox.files import remove_folder
 from agentopt.sandbox.guard import Host, guard
 from agentopt.sandbox.harness import Work, seed_everything, takes_context
+from agentopt.sandbox.rehearsal import rehearse
 from agentopt.sandbox.walls import Walls
 
 __all__ = ["main"]
@@ -72,6 +73,7 @@ def _prepare(orders: Mapping[str, Any], pickled: bytes) -> Callable[[], Work]:
             importlib.import_module(more)
     _check_forkable(orders["imports"])
     _open_streams()
+    rehearse()
     seed_everything(0)  # what a candidate draws while it is loaded is the same in every box
     gc.collect()
     gc.freeze()

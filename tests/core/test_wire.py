@@ -320,3 +320,10 @@ def test_a_maker_of_arrays_may_overflow():
 
     with pytest.raises(wire.WireError, match="an array that cannot be made: Python int too large"):
         wire.decode(wire.encode(np.zeros(3)), overflow)
+
+
+@pytest.mark.parametrize("finite", [True, False])
+@pytest.mark.parametrize("text", ["1 2", "[]]", "{}{}", "null\n", '"a" '])
+def test_a_value_that_something_follows_is_none(text, finite):
+    with pytest.raises(wire.WireError, match="something follows it"):
+        wire.decode(spelled(text), make_array, finite=finite)

@@ -121,7 +121,7 @@ def test_landlock_that_takes_nothing_away_is_not_believed(monkeypatch):
 
 @needs_landlock
 def test_a_filter_that_filters_nothing_is_not_believed(monkeypatch):
-    monkeypatch.setattr(seccomp, "install", nothing)
+    monkeypatch.setattr(seccomp.Filter, "install", nothing)
     assert failure(probe._feel_seccomp).endswith("WallError: a socket can be made")
 
 

@@ -17,7 +17,7 @@ from agentopt.sandbox.spare import Spare
 def live(orders, inside, writer):
     """A box that tells what it got, and waits to be told to end."""
     os.write(writer, f"{orders['word']} {os.getppid()}".encode())
-    inside.recv(1)
+    os.read(inside, 1)
 
 
 @pytest.fixture

@@ -263,7 +263,7 @@ ENDS = {
 @needs_level_2
 @pytest.mark.parametrize(
     ("module", "name", "words"),
-    [(landlock.Rules, "apply", "the folder / can be listed"), (seccomp, "install", "a socket can be made")],
+    [(landlock.Rules, "apply", "the folder / can be listed"), (seccomp.Filter, "install", "a socket can be made")],
 )
 def test_a_wall_that_does_not_stand_is_noticed(tmp_path, monkeypatch, module, name, words):
     monkeypatch.setattr(module, name, lambda *arguments: None)
