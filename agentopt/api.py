@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import threading
 import time
@@ -15,19 +14,18 @@ from typing import Any, TypedDict, Unpack, cast
 
 from agentopt import assembly, loading, models, settings
 from agentopt.core.budget import add_budgets, parse_budget
+from agentopt.core.chat import ChatModel
 from agentopt.core.errors import ConfigError, RunFailed, StoreError, UserError
-from agentopt.core.events import Event
 from agentopt.core.fold import RunState, fold
 from agentopt.core.protocols import Optimizer, OptimizerContext, Store
 from agentopt.core.task import Task
 from agentopt.engine.loop import Loop
 from agentopt.engine.plan import Observer
 from agentopt.engine.run import Run
+from agentopt.folder import Place, SummaryWriter, new_store, write_summary
 from agentopt.results import Result, read_result
 from agentopt.sandbox.levels import level_of
-from agentopt.store import layout
 from agentopt.store.find import find_run
-from agentopt.store.memory import MemoryStore
 from agentopt.store.sqlite import SqliteStore
 
 __all__ = ["EvolveOptions", "aevolve", "evolve", "load_run", "resume"]
@@ -57,8 +55,8 @@ class EvolveOptions(TypedDict, total=False):
     select: str
     repeats: int
     limits: Mapping[str, float]
-    model: str
-    """``openai:NAME`` and its like, several with commas; default: what AGENTOPT_MODEL names."""
+    model: str | ChatModel
+    """``openai:NAME`` and its like, several with commas, or a model of your own, asked as it is; default: AGENTOPT_MODEL."""
     llm: Mapping[str, Any]
     """How models are called: the keys of ``settings.Calling``, such as ``{"price": "0.15,0.60"}``."""
     out: str | Path | None
@@ -93,15 +91,17 @@ def resume(
     budget: str | None = None,
     task: Task | None = None,
     optimizer: OptimizerSpec | None = None,
+    model: ChatModel | None = None,
     on_event: Observer | None = None,
 ) -> Result:
     """Go on with a run that was killed, interrupted or, with more ``budget``, finished.
 
-    ``task`` and ``optimizer`` are needed only for runs that were started with objects instead of names. A finished run without
+    ``task``, ``optimizer`` and ``model`` are needed only for runs that were started with objects instead of names. A finished run without
     more budget is returned as it is. Raises StoreError for a folder that cannot be used.
     """
     return _run_sync(
-        lambda interruptible: _resume(Path(run), budget, task, optimizer, on_event, interruptible), "an event loop's thread pool"
+        lambda interruptible: _resume(Path(run), budget, _Given(task, optimizer, model), on_event, interruptible),
+        "an event loop's thread pool",
     )
 
 
@@ -164,16 +164,16 @@ def _signals_stop() -> Generator[Interruptible]:
 async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible: Interruptible) -> Result:
     started = time.monotonic()
     task = loading.load_task(spec) if isinstance(spec, str | Path) else loading.complete(spec)
-    config, optimizer = _configure(task, options)
+    config, optimizer, model = _configure(task, options)
     task = assembly.adjust(task, config)
     if source := options.get("from_"):
         task = _seed_from(task, Path(source))
-    job = assembly.Job.of(task, config, optimizer, strangers=bool(source))
+    job = assembly.Job.of(task, config, optimizer, strangers=bool(source), model=model)
     job.check_budget()
-    place = _Place.choose(task, options.get("out", ""))
+    place = Place.choose(task, options.get("out", ""))
     first = job.describe(str(place.folder or task.name), None if isinstance(spec, Task) else str(spec))
-    store = _new_store(place.folder, first)
-    writer = _SummaryWriter(place.folder, store, options.get("on_event"))
+    store = new_store(place.folder, first)
+    writer = SummaryWriter(place.folder, store, options.get("on_event"))
     try:
         return await _drive(job, store, writer, interruptible, started)
     except ConfigError:
@@ -191,8 +191,7 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
 async def _resume(
     run: Path,
     budget: str | None,
-    task: Task | None,
-    optimizer: OptimizerSpec | None,
+    given: _Given,
     on_event: Observer | None,
     interruptible: Interruptible,
 ) -> Result:
@@ -203,17 +202,27 @@ async def _resume(
         state = fold(store.read())
         more = parse_budget(budget, "--budget") if budget else {}
         if state.finished and not more:
-            _write_summary(folder, state, store)
+            write_summary(folder, state, store)
             return read_result(state, store, folder)
-        job = _job_of(state, folder, task, optimizer)
+        job = _job_of(state, folder, given)
         store.append("resumed", {"budget": _more_budget(state, more)})
-        return await _drive(job, store, _SummaryWriter(folder, store, on_event), interruptible, started)
+        return await _drive(job, store, SummaryWriter(folder, store, on_event), interruptible, started)
     finally:
         store.close()
 
 
-def _job_of(state: RunState, folder: Path, task: Task | None, optimizer: OptimizerSpec | None) -> assembly.Job:
+@dataclass(frozen=True)
+class _Given:
+    """What was given as an object and cannot be had from the log."""
+
+    task: Task | None
+    optimizer: OptimizerSpec | None
+    model: ChatModel | None
+
+
+def _job_of(state: RunState, folder: Path, given: _Given) -> assembly.Job:
     """The parts a logged run was made of. Raises StoreError when they are not the same any more."""
+    task, optimizer = given.task, given.optimizer
     if not state.info:
         raise StoreError(f"{folder}: the run ended before it began; start it again with agentopt evolve")
     source = state.info.get("source")
@@ -231,7 +240,11 @@ def _job_of(state: RunState, folder: Path, task: Task | None, optimizer: Optimiz
         raise StoreError(
             f"{folder}: the run used the optimizer {config.optimizer.name}; give it again: agentopt.resume(run, optimizer=...)"
         )
-    job = assembly.Job.of(loaded, config, None if optimizer is None or isinstance(optimizer, str | Mapping) else optimizer)
+    if (config.model or "").startswith(models.OBJECT) and given.model is None:
+        raise StoreError(f"{folder}: the run asked the {config.model}; give it again: agentopt.resume(run, model=...)")
+    job = assembly.Job.of(
+        loaded, config, None if optimizer is None or isinstance(optimizer, str | Mapping) else optimizer, model=given.model
+    )
     begun_at = level_of(state.info.get("sandbox", job.sandbox))
     if level_of(job.sandbox) != begun_at:
         raise StoreError(
@@ -258,8 +271,8 @@ def _is_spent(state: RunState, unit: str) -> bool:
     return unit == "seconds" or state.spent.get(unit, 0.0) >= state.limits[unit]
 
 
-def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, Any]:
-    """The validated settings, and the optimizer if it was given as an object."""
+def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, Any, ChatModel | None]:
+    """The validated settings, and the optimizer and the model if they were given as objects."""
     own = {"budget": task.budget} if task.budget else {}
     file = settings.read_toml(Path(options["config"])) if "config" in options else {}
     settings.validate(file, str(options.get("config")))
@@ -272,10 +285,15 @@ def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, 
         optimizer = None
     else:
         flags["optimizer"] = {"name": f"object {getattr(optimizer, '__name__', type(optimizer).__name__)}"}
+    model = flags.get("model")
+    if model is None or isinstance(model, str):
+        model = None
+    else:
+        flags["model"] = f"{models.OBJECT}{model.name}"
     merged = settings.layer(own, file, assigned, flags)
     config = models.named(settings.validate(merged))
     config = settings.validate(settings.with_optimizer(settings.layer(merged, config.model_dump(include={"model", "llm"}))))
-    return config.resolved(any(o.source == "outside" for o in task.objectives)), optimizer
+    return config.resolved(any(o.source == "outside" for o in task.objectives)), optimizer, model
 
 
 def _seed_from(task: Task, source: Path) -> Task:
@@ -302,46 +320,10 @@ def _seed_from(task: Task, source: Path) -> Task:
     return replace(task, parameters=parameters)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a new run is written, and what has to go again if its input turns out bad."""
-
-    folder: Path | None
-    made: tuple[Path, ...] = ()
-
-    @classmethod
-    def choose(cls, task: Task, out: str | Path | None) -> _Place:
-        if out is None:
-            return cls(None)
-        parents = [Path("runs"), *Path("runs").absolute().parents] if not out else [Path(out), *Path(out).absolute().parents]
-        made = tuple(parent for parent in parents if not parent.exists())
-        return cls(Path(out), made) if out else cls(new := layout.new_run_folder(Path("runs"), task.name), (new, *made))
-
-    def clear(self) -> None:
-        """Bad input leaves nothing behind: the run's files go, and the folders made for it if they are empty."""
-        if self.folder is None:
-            return
-        for name in (layout.RUN_DB, f"{layout.RUN_DB}-wal", f"{layout.RUN_DB}-shm", layout.SUMMARY, layout.LOCK):
-            (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / layout.BEST, ignore_errors=True)
-        for folder in self.made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-
-
-def _new_store(folder: Path | None, first: Mapping[str, Any]) -> Store:
-    """A log that begins with ``run_started``."""
-    if folder:
-        return SqliteStore.create(folder, ("run_started", first))
-    store = MemoryStore()
-    store.append("run_started", first)
-    return store
-
-
 # --- driving -----------------------------------------------------------------------------------------------------
 
 
-async def _drive(job: assembly.Job, store: Store, writer: _SummaryWriter, interruptible: Interruptible, started: float) -> Result:
+async def _drive(job: assembly.Job, store: Store, writer: SummaryWriter, interruptible: Interruptible, started: float) -> Result:
     run = Run(job.parts(store), job.plan, writer, started)
     loop = Loop(run)
     await loop.restore()
@@ -362,36 +344,3 @@ async def _drive(job: assembly.Job, store: Store, writer: _SummaryWriter, interr
     if isinstance(store, SqliteStore):
         store.verify()  # below level 2 a candidate can write into the run folder: then the run must not end in silence
     return read_result(state, store, writer.folder)
-
-
-class _SummaryWriter:
-    """Keeps summary.json and best/ up to date, at most once a second while the run goes on."""
-
-    def __init__(self, folder: Path | None, store: Store, on_event: Observer | None) -> None:
-        self.folder = folder
-        self.begun = False
-        """Whether the seed is scored: from here on there is something to lose."""
-        self.paid = False
-        """Whether more than the seed's score would be lost."""
-        self._store, self._on_event = store, on_event
-        self._written = 0.0
-        self._best = ""
-
-    def __call__(self, event: Event, state: RunState) -> None:
-        self.begun = self.begun or bool(state.front)
-        self.paid = self.paid or state.told > 1 or state.calls.replies > 0
-        if self._on_event:
-            self._on_event(event, state)
-        if state.best_id != self._best and time.monotonic() - self._written > 1.0:
-            self.write(state)
-
-    def write(self, state: RunState) -> None:
-        if self.folder:
-            _write_summary(self.folder, state, self._store)
-        self._written, self._best = time.monotonic(), state.best_id
-
-
-def _write_summary(folder: Path, state: RunState, store: Store) -> None:
-    layout.write_summary(folder, state.summary())
-    if state.best_id:
-        layout.write_best(folder, assembly.files_of(state, store))

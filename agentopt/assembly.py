@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from agentopt import __version__, models, plugins
 from agentopt.core.budget import parse_budget
+from agentopt.core.chat import ChatModel
 from agentopt.core.errors import ConfigError, TaskError
 from agentopt.core.events import SCHEMA
 from agentopt.core.fold import RunState
@@ -67,14 +68,16 @@ class Job:
     """An Optimizer or a factory of one, when it was given as an object."""
     strangers: bool = False
     """Whether code comes from elsewhere than the task."""
+    model: ChatModel | None = None
+    """A model that was given as an object."""
 
     @classmethod
-    def of(cls, task: Task, config: RunConfig, optimizer: Any = None, strangers: bool = False) -> Job:
+    def of(cls, task: Task, config: RunConfig, optimizer: Any = None, strangers: bool = False, model: ChatModel | None = None) -> Job:
         cases = make_cases(task)
         ordered_objectives(task.objectives, config.select)
         inputs = tuple(case.input for case in cases["train"])
         card = TaskCard(task.name, task.goal, task.resolved, tuple(task.objectives), tuple(task.measures), inputs)
-        return cls(task, cases, config, card, fingerprint(task, cases), optimizer, strangers)
+        return cls(task, cases, config, card, fingerprint(task, cases), optimizer, strangers, model)
 
     @property
     def budget(self) -> dict[str, float]:
@@ -124,7 +127,7 @@ class Job:
 
     def parts(self, store: Store) -> Parts:
         """The live parts. Raises ConfigError for unknown names or options."""
-        chat = models.journal_of(self.config, self.budget)
+        chat = models.journal_of(self.config, self.budget, self.model)
         return Parts(self.card, self.schedule, self._optimizer(chat), self._archive(), self.executor(store.put), store, chat)
 
     def _optimizer(self, chat: Chat | None) -> Optimizer:

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from agentopt.llm.choose import ModelSpec
     from agentopt.llm.prices import Price
 
-__all__ = ["describe", "journal_of", "named", "prompts_of"]
+__all__ = ["OBJECT", "describe", "journal_of", "named", "prompts_of"]
 
+OBJECT = "object "
+"""Before the name of a model that was given as an object, which only its owner can give again."""
 _IN_FILES = ("relay", "replay")
 
 
 def named(config: RunConfig, environ: Mapping[str, str] = os.environ) -> RunConfig:
     """With the model of AGENTOPT_MODEL if none is named, and paths that mean the same in every folder. Raises ConfigError."""
     where, text = ("--model", config.model) if config.model else ("AGENTOPT_MODEL", environ.get("AGENTOPT_MODEL"))
-    if not text:
+    if not text or text.startswith(OBJECT):
         return config
     from agentopt.llm.choose import parse_models
 
@@ -50,8 +52,8 @@ def describe(config: RunConfig) -> str:
     return f"searching with {config.optimizer.name}, asking {config.model}{unsafe}"
 
 
-def journal_of(config: RunConfig, budget: Mapping[str, float]) -> Journal | None:
-    """The models that are named, ready to be asked; None if there are none. Raises UserError."""
+def journal_of(config: RunConfig, budget: Mapping[str, float], given: ChatModel | None = None) -> Journal | None:
+    """The models that are named, or the one that was given as an object, ready to be asked; None if there are none. Raises UserError."""
     if not config.model:
         for unit in MODEL_UNITS:
             if unit in budget:
@@ -59,11 +61,13 @@ def journal_of(config: RunConfig, budget: Mapping[str, float]) -> Journal | None
         return None
     from agentopt.llm.cassette import Recorder
     from agentopt.llm.choose import ModelSettings, build_models, make_chooser, parse_models
+    from agentopt.llm.choosers import WeightedChooser
     from agentopt.llm.prices import parse_price
     from agentopt.llm.retry import CallPolicy
 
-    specs = parse_models(config.model)
-    journal = Journal(make_chooser(specs, config.llm.choose), config.llm.max_output_tokens)
+    specs = () if given else parse_models(config.model)
+    chooser = WeightedChooser({given.name: 1.0}) if given else make_chooser(specs, config.llm.choose)
+    journal = Journal(chooser, config.llm.max_output_tokens)
 
     def around(model: ChatModel, price: Price | None) -> ChatModel:
         if "usd" in budget and price is None:
@@ -89,7 +93,7 @@ def journal_of(config: RunConfig, budget: Mapping[str, float]) -> Journal | None
         agent_env=tuple(config.llm.agent_env),
         unsafe_agent=config.llm.unsafe_agent,
     )
-    journal.use(build_models(specs, settings))
+    journal.use({given.name: around(given, price)} if given else build_models(specs, settings))
     return journal
 
 

@@ -11,6 +11,7 @@ from agentopt.testing.executor import ExecutorContract
 from agentopt.testing.fake_llm import FakeLLM, Step
 from agentopt.testing.fakes import FakeView, make_entry, make_task, task_card
 from agentopt.testing.optimizer import OptimizerContract
+from agentopt.testing.scripted import ScriptedModel
 from agentopt.testing.store import StoreContract
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "FakeLLM",
     "FakeView",
     "OptimizerContract",
+    "ScriptedModel",
     "Step",
     "StoreContract",
     "make_entry",

@@ -1,10 +1,11 @@
-"""Complete steps with a model: ask over HTTP, read the reply, make a candidate, evaluate it, tell. Seconds and CPU per step as the run grows.
+"""Complete steps with a model: ask over HTTP, read the reply, make a candidate, evaluate it, tell. Its cost as the run grows.
 
     python -m benchmarks.llm.steps [--sizes 100 1000 10000] [--times 5]
 
 The model is a server on loopback in a process of its own that answers at once, each time with another function. ``inline`` evaluates in
-this process, so that the step itself is seen; ``L2`` in the sandbox, as a run does. ``python -m benchmarks.llm.steps one WAY SIZE SEED URL``
-is one such run.
+this process, so that the step itself is seen; ``L2`` in the sandbox, as a run does.
+``python -m benchmarks.llm.steps one WAY SIZE SEED URL``
+is one of them.
 """
 
 from __future__ import annotations

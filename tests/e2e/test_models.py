@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 
 import agentopt
-from agentopt.core.errors import ConfigError, RunFailed
+from agentopt.core.chat import ChatRequest
+from agentopt.core.errors import ConfigError, RunFailed, StoreError
 from agentopt.core.events import Event, canonical
 from agentopt.store.layout import is_run_folder
 from agentopt.store.sqlite import SqliteStore
 from agentopt.testing.fake_llm import FakeLLM, Received, Step
+from agentopt.testing.scripted import ScriptedModel
 from tests.cli.logs import refused, shown
 from tests.toys import write_task
 from tests.untraced import untraced
@@ -96,6 +98,21 @@ def test_a_model_of_the_environment_is_asked_and_reevo_is_the_default_then(task:
     assert found.summary["model"] == "openai:m"
     assert found.summary["optimizer"]["name"] == "reevo"
     assert found.summary["calls"]["replies"] > 0
+
+
+def test_a_model_of_ones_own(task: str, tmp_path: Path):
+    def script(request: ChatRequest) -> str:
+        return f"```python\ndef f(x):\n    return {1 + int(request.digest[:3], 16) / 4096:.4f} * x\n```"
+
+    model = ScriptedModel(script)
+    run = tmp_path / "run"
+    found = agentopt.evolve(task, model=model, budget="6calls", out=run, **ASKING)
+    assert found.summary["model"] == "object scripted"
+    assert len(model.requests) == 6
+    with pytest.raises(StoreError, match=r"the run asked the object scripted; give it again: agentopt.resume\(run, model=...\)"):
+        agentopt.resume(run, budget="+2calls")
+    agentopt.resume(run, budget="+2calls", model=model)
+    assert len(model.requests) == 8
 
 
 def test_limits_of_the_door(task: str):

@@ -51,7 +51,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     subprocess.run([PYTHON, "-c", MAKE, str(model)], check=True, env=environment, capture_output=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    command = [str(Path(PYTHON).parent / "transformers"), "serve", str(model), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    command = [str(Path(PYTHON).parent / "transformers"), "serve", str(model), *where]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         begun = time.monotonic()
         while True:
@@ -83,8 +84,9 @@ def test_a_run_that_gets_nothing_usable_ends_early_and_within_its_budget(server:
     url, name = server
     task = write_task(tmp_path / "line")
     llm = {"base_url": url, "price": "1,2", "max_output_tokens": 32}
-    with pytest.raises(RunFailed, match="the last 8 asks of .* brought nothing usable"):
-        agentopt.evolve(task, optimizer="tests.toys:Asking", model=f"openai:{name}@1", budget="50000tokens,$1", out=tmp_path / "run", llm=llm)
+    budget = "50000tokens,$1"
+    with pytest.raises(RunFailed, match=r"the last 8 asks of .* brought nothing usable"):
+        agentopt.evolve(task, optimizer="tests.toys:Asking", model=f"openai:{name}@1", budget=budget, out=tmp_path / "run", llm=llm)
     with SqliteStore.open(tmp_path / "run", read_only=True) as store:
         events = list(store.read())
     replies = [event.data for event in events if event.kind == "llm_reply"]
