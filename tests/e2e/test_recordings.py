@@ -1,0 +1,70 @@
+"""Runs with real language models, played again from what was recorded: the same candidates, the same scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agentopt
+from agentopt.core.events import Event
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+OPTIONS = {"init_pop_size": 8, "pop_size": 5, "mutation_rate": 0.4}
+TASKS = ("online_bin_packing",)
+SHORT = 12
+"""Replies that the default suite plays."""
+
+
+def played(task: str, calls: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    replies = 0
+
+    def note(event: Event, state: object) -> None:
+        nonlocal replies
+        data = event.data
+        replies += event.kind == "llm_reply"
+        if event.kind == "proposed":
+            found = {"candidate": data["candidate"], "by": data["operator"], "parents": data["parents"], "replies": replies}
+            rows.append(found | {"scores": None})
+        elif event.kind == "evaluated" and data["stage"] == "train":
+            row = next(row for row in rows if row.get("candidate") == data["candidate"])
+            row["scores"] = data["failure"]["kind"] if "failure" in data else data["splits"]["train"]["scores"]
+        elif event.kind == "note" and data["kind"] == "refused":
+            rows.append({"refused": data["text"], "replies": replies})
+
+    agentopt.evolve(
+        task,
+        optimizer={"name": "reevo", "options": OPTIONS},
+        model=f"replay:{RECORDINGS / f'reevo_{task}.jsonl'}",
+        budget=f"{calls}calls",
+        workers=1,
+        rng_seed=1,
+        out=None,
+        on_event=note,
+    )
+    return rows
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_beginning_of_a_recorded_run(task: str):
+    compare(task, SHORT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_a_recorded_run(task: str):
+    compare(task, sum(1 for _ in (RECORDINGS / f"reevo_{task}.jsonl").open()))
+
+
+def compare(task: str, calls: int) -> None:
+    expected = [row for row in json.loads((RECORDINGS / f"reevo_{task}.json").read_text()) if row["replies"] <= calls]
+    rows = played(task, calls)
+    assert len(rows) == len(expected) > 5
+    for row, wanted in zip(rows, expected, strict=True):
+        scores, wanted_scores = row.pop("scores", None), wanted.pop("scores", None)
+        assert row == wanted
+        # sums of floats differ in their last digit between processors
+        assert scores == (pytest.approx(wanted_scores, rel=1e-9) if isinstance(wanted_scores, dict) else wanted_scores)
