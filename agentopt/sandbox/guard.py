@@ -106,7 +106,8 @@ def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: str,
     outside, inside = socket.socketpair()
     printed, writer = os.pipe()
     with inside:
-        spare.become_box({"scratch": scratch, "caps": tuple(caps)}, inside, writer)
+        orders = {"scratch": scratch, "caps": tuple(caps), "environment": {"HOME": scratch, "TMPDIR": scratch}}
+        spare.become_box(orders, inside, writer)
     os.close(writer)
     ready = outside.recv(_READY.size, socket.MSG_WAITALL)
     if not ready and (refusal := spare.refusal()):
@@ -139,7 +140,6 @@ def _strip(inside: int, writer: int, scratch: str) -> socket.socket:
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.dup2(inside, 3)
-    os.environ["HOME"] = os.environ["TMPDIR"] = scratch
     os.chdir(scratch)
     sys.path.insert(0, scratch)
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)

@@ -20,7 +20,10 @@ from agentopt.sandbox.kernel import ended_by_itself, hide_memory, plain_fork
 __all__ = ["Spare"]
 
 Live = Callable[[Mapping[str, Any], int, int, int], None]
-"""The life of a box: its orders, the descriptors of the socket to the guard and of what to print to, and the pid of the next spare."""
+"""The life of a box: its orders, the descriptors of the socket to the guard and of what to print to, and the pid of the next spare.
+
+The ``environment`` in the orders is set already.
+"""
 _MESSAGE = 1 << 16
 _MOMENT = 0.05
 _GONE = "the process that was to become the box is gone"
@@ -69,13 +72,19 @@ class Spare:
 
 def _wait(line: socket.socket, live: Live) -> None:
     """In the spare; only the process that became a box leaves it, when its life is over."""
+    environment: dict[str, str] = {}
     while True:
         message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE, 2)
         if not message:
             os._exit(0)  # the guard is gone
+        orders: dict[str, Any] = marshal.loads(message)
+        if orders["environment"] != environment:  # most often it is the one that the spare before had, and was inherited
+            environment = orders["environment"]
+            os.environ.update(environment)
         if heir := _heir(line, descriptors):
             hide_memory(False)  # the guard is to measure the box
-            live(marshal.loads(message), *descriptors, heir)
+            inside, writer = descriptors
+            live(orders, inside, writer, heir)
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
