@@ -89,15 +89,6 @@ class Door:
 
     # --- waiting for the box, and for the controller
 
-    def opens(self, word: bytes) -> bool:
-        """Whether the box says that it is ready; if it does not, what it printed tells why."""
-        self._connection.setblocking(True)
-        ready = self._connection.recv(len(word)) == word
-        self._connection.setblocking(False)
-        if not ready:
-            self.end()
-        return ready
-
     def idle(self) -> Ended | None:
         """Returns when the controller wants something; Ended if meanwhile the box did what it may not, or died."""
         found: Ended | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Host", "guard"]
 
 _LOADED = Reply("ok", "", b"")
-_READY = b"R"
+_READY = struct.Struct("=i")
+"""What a box says when its walls stand: the pid of the spare after it."""
 _ENOUGH = 1 << 20
 """Bytes of answers after which the rest of the calls has to be asked for again."""
 
@@ -104,10 +106,17 @@ def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: str,
     outside, inside = socket.socketpair()
     printed, writer = os.pipe()
     with inside:
-        pid = spare.become_box({"scratch": scratch, "caps": tuple(caps)}, inside, writer)
+        orders = {"scratch": scratch, "caps": tuple(caps), "environment": {"HOME": scratch, "TMPDIR": scratch}}
+        spare.become_box(orders, inside, writer)
     os.close(writer)
+    ready = outside.recv(_READY.size, socket.MSG_WAITALL)
+    if not ready and (refusal := spare.refusal()):
+        raise OSError(refusal)
+    pid = spare.pid
+    (spare.pid,) = _READY.unpack(ready) if ready else (0,)
     door = Door(pid, outside, printed, caps, _controllers(control, host), spare.pid)
-    if not door.opens(_READY):
+    if not ready:
+        door.end()
         words = door.take_printed().decode(errors="replace")
         door.close()
         raise OSError(words)
@@ -115,13 +124,13 @@ def _open_box(control: wire.FrameSocket, host: Host, spare: Spare, scratch: str,
     return door
 
 
-def _live(host: Host, guard_pid: int, orders: Mapping[str, Any], inside: int, writer: int) -> None:
+def _live(host: Host, guard_pid: int, orders: Mapping[str, Any], inside: int, writer: int, heir: int) -> None:
     """The life of a box."""
     kernel.die_with_parent(guard_pid)
     scratch, caps = orders["scratch"], Caps(*orders["caps"])
     connection = _strip(inside, writer, scratch)
     host.walls.rise(caps, scratch, keep=connection.fileno())
-    connection.sendall(_READY)
+    connection.sendall(_READY.pack(heir))
     serve(connection, host.load_work, scratch, caps.output)
 
 
@@ -131,7 +140,6 @@ def _strip(inside: int, writer: int, scratch: str) -> socket.socket:
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.dup2(inside, 3)
-    os.environ["HOME"] = os.environ["TMPDIR"] = scratch
     os.chdir(scratch)
     sys.path.insert(0, scratch)
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=3)

@@ -15,14 +15,18 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agentopt.sandbox.kernel import hide_memory, plain_fork
+from agentopt.sandbox.kernel import ended_by_itself, hide_memory, plain_fork
 
 __all__ = ["Spare"]
 
-Live = Callable[[Mapping[str, Any], int, int], None]
-"""The life of a box: its orders, the descriptors of the socket to the guard and of what to print to."""
+Live = Callable[[Mapping[str, Any], int, int, int], None]
+"""The life of a box: its orders, the descriptors of the socket to the guard and of what to print to, and the pid of the next spare.
+
+The ``environment`` in the orders is set already.
+"""
 _MESSAGE = 1 << 16
-_REFUSED = b"refused: "
+_MOMENT = 0.05
+_GONE = "the process that was to become the box is gone"
 
 
 class Spare:
@@ -45,49 +49,53 @@ class Spare:
                 os._exit(70)
         theirs.close()
 
-    def become_box(self, orders: dict[str, Any], inside: socket.socket, writer: int) -> int:
-        """The pid of the box; this object stands for the next spare then. The last box has to be dead. Raises OSError."""
-        box = self.pid
+    def become_box(self, orders: dict[str, Any], inside: socket.socket, writer: int) -> None:
+        """The last box has to be dead. Set ``pid`` to what the box says of the next spare. Raises OSError."""
         try:
             socket.send_fds(self._line, [marshal.dumps(orders)], [inside.fileno(), writer])
-            answer = self._line.recv(_MESSAGE)
         except ConnectionError:
-            answer = b""
-        if not answer:
-            raise OSError("the process that was to become the box is gone")
-        if answer.startswith(_REFUSED):
-            raise OSError(answer.removeprefix(_REFUSED).decode())
-        self.pid = int(answer)
-        return box
+            raise OSError(_GONE) from None
+
+    def refusal(self) -> str:
+        """Why the spare did not become a box; empty if it did, and ended. Ask when the box hung up without a word."""
+        gone = False
+        while True:
+            try:
+                return self._line.recv(_MESSAGE, socket.MSG_DONTWAIT).decode() or _GONE
+            except BlockingIOError:
+                if gone:
+                    return ""
+            except ConnectionError:
+                return _GONE
+            gone = ended_by_itself(self.pid, _MOMENT)
 
 
 def _wait(line: socket.socket, live: Live) -> None:
     """In the spare; only the process that became a box leaves it, when its life is over."""
+    environment: dict[str, str] = {}
     while True:
         message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE, 2)
         if not message:
             os._exit(0)  # the guard is gone
-        if _leaves_heir(line, descriptors):
-            line.close()
+        orders: dict[str, Any] = marshal.loads(message)
+        if orders["environment"] != environment:  # most often it is the one that the spare before had, and was inherited
+            environment = orders["environment"]
+            os.environ.update(environment)
+        if heir := _heir(line, descriptors):
+            hide_memory(False)  # the guard is to measure the box
             inside, writer = descriptors
-            live(marshal.loads(message), inside, writer)
+            live(orders, inside, writer, heir)
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _leaves_heir(line: socket.socket, descriptors: Sequence[int]) -> bool:
-    """Whether this process is to become the box: the line is another's then. What keeps it from that, the guard is told."""
+def _heir(line: socket.socket, descriptors: Sequence[int]) -> int:
+    """The process to which this one leaves the line, to become a box; 0 in it, and if there is none: the guard is told why."""
     try:
         if len(descriptors) < 2:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        hide_memory(False)  # the guard is to measure the box, from the moment on at which it knows its pid
-        pid = plain_fork()
+        return plain_fork()
     except OSError as error:
-        hide_memory(True)
-        line.send(_REFUSED + str(error).encode())
-        return False
-    if pid == 0:
-        hide_memory(True)
-        line.send(b"%d" % os.getpid())
-    return pid != 0
+        line.send(str(error).encode())
+        return 0

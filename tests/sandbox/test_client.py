@@ -447,7 +447,7 @@ async def test_a_guard_that_was_killed_while_it_waited_is_passed_over():
         assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
         before = zygote.pid
         family = psutil.Process(before).children(recursive=True)
-        for process in family[-2:]:  # the guard and its spare
+        for process in reversed(family[-2:]):  # the guard after its spare, which ends when it does
             process.kill()
         psutil.wait_procs(family[-2:], timeout=5)
         assert (await once(executor, task, DOUBLE)).scores == {"right": 1.0}
