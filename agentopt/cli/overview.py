@@ -82,8 +82,9 @@ def _cases(log: RunLog) -> str:
 def _spent(log: RunLog) -> str:
     limits, parts = log.state.limits, list[str]()
     for unit, amount in log.state.spent.items():
-        text = f"{amount:.1f}" if unit == "seconds" else f"{amount:g}"
-        parts.append(f"{text} of {limits[unit]:g} {unit}" if unit in limits else f"{text} {unit}")
+        text = f"{amount:.1f}" if unit == "seconds" else f"{amount:.15g}"
+        most = " at most" if unit in ("tokens", "usd") and log.state.calls.bounded else ""
+        parts.append(f"{text} of {limits[unit]:g} {unit}{most}" if unit in limits else f"{text} {unit}{most}")
     duplicates = log.state.duplicates
     return ", ".join(parts) + (f"; {duplicates} duplicate{'' if duplicates == 1 else 's'} for free" if duplicates else "")
 

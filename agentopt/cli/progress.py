@@ -81,7 +81,7 @@ class Progress:
     def _asked(self, state: RunState) -> str:
         calls, spent = state.calls, state.spent
         cost = f", ${spent['usd']:.4f}" if "usd" in spent else ""
-        return f"{calls.requests} calls, {calls.replies} replies, {calls.tokens:.0f} tokens{cost}"
+        return f"{calls.requests} calls, {calls.replies} replies, {'at most ' if calls.bounded else ''}{calls.tokens:.0f} tokens{cost}"
 
     def _scores(self, state: RunState) -> str:
         best = state.best

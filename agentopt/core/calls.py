@@ -47,6 +47,8 @@ class Calls:
     """Requests whose tokens nobody told and nothing bounds."""
     unpriced: int = 0
     """Requests whose cost is unknown."""
+    bounded: int = 0
+    """Requests that count at their bound, since nobody told what they took."""
     open: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict[tuple[str, str], Mapping[str, Any]])
     """(model, key) -> the data of a request that has no end yet."""
 
@@ -60,6 +62,7 @@ class Calls:
         """``llm_reply``: what was taken, in the place of what could be."""
         self._count(self.open.pop((data["model"], data["key"])), -1)
         self._count(data, 1)
+        self.bounded += "usage" not in data and bool(data.get("tokens"))
         if "text" in data:
             self.replies += 1
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import agentopt.archives
 import agentopt.executors
 import agentopt.optimizers
 from agentopt.core.protocols import Archive, Executor, Optimizer, OptimizerContext, Store
+from agentopt.loading import bundled_root
+from agentopt.prompts.templates import Templates
 from agentopt.store.memory import MemoryStore
 from agentopt.store.sqlite import SqliteStore
 from agentopt.testing import ArchiveContract, ExecutorContract, OptimizerContract, StoreContract, make_task, task_card
+from tests.optimizers.scripted import ScriptedChat, improving
 
 
 def found(room: Any) -> dict[str, Any]:
@@ -36,12 +40,20 @@ def factory(module: Any) -> Any:
 
 
 def child(name: str, options: Mapping[str, Any]) -> Optimizer:
-    return factory(ROOMS["optimizers"][0][name])(OptimizerContext(task_card(make_task()), options, child))
+    return optimizer(name, OptimizerContext(task_card(make_task()), options, child))
+
+
+def optimizer(name: str, context: OptimizerContext) -> Optimizer:
+    """With a model that always has something new to say."""
+    chat = ScriptedChat(improving(context.task.parameters))
+    prompts = Templates(name, [bundled_root("prompts")], 24_000)
+    return factory(ROOMS["optimizers"][0][name])(replace(context, chat=chat, prompts=prompts))
 
 
 def passing(module: Any, contract: type) -> type:
     body: dict[str, Any] = {"make": lambda self, context: factory(module)(context)}
     if contract is OptimizerContract:
+        body["make"] = lambda self, context: optimizer(module.__name__.rpartition(".")[2], context)
         body["child"] = lambda self, name, options: child(name, options)
     return type(f"Test{factory(module).__name__}", (contract,), body)
 

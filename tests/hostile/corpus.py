@@ -374,7 +374,7 @@ ANSWERS = [
     ),
     ours(
         "patched json and struct",
-        "1: 4",  # the harness has looked up before what it needs of them
+        "1: 4",
         "import json, struct",
         "json.dumps = json.loads = struct.pack = struct.unpack = lambda *a, **k: 1 / 0",
         "def f(x): return 4",
