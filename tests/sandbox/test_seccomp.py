@@ -348,3 +348,27 @@ def test_a_filter_made_for_anybody_becomes_one_for_a_process(monkeypatch, machin
     monkeypatch.setattr(seccomp, "libc", lambda: SimpleNamespace(prctl=lambda *arguments: 0))
     made.install(PID)
     assert made.code == seccomp.python_filter(machine, PID)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_filter_may_be_longer_than_a_test_can_jump(machine):
+    made = seccomp.Assembly(machine)
+    numbers = MACHINES[machine].numbers
+    for name, number in numbers.items():
+        made.only(name, 0, [number, *range(1000, 1009)])
+    code = made.finish()
+    assert len(code) // 8 > 2000
+    for number in range(max(numbers.values()) + 2):
+        known = number in numbers.values()
+        assert verdict(code, machine, number, (number,)) == ("allow" if known else "EPERM")
+        assert verdict(code, machine, number, (number + 1,)) == "EPERM"
+
+
+def test_what_is_said_first_of_a_call_holds():
+    made = seccomp.Assembly("x86_64")
+    made.refuse("read", errno.ENOSYS)
+    made.allow("read write")
+    made.never("write", 0, [7])
+    code, numbers = made.finish(), MACHINES["x86_64"].numbers
+    assert verdict(code, "x86_64", numbers["read"]) == "ENOSYS"
+    assert [verdict(code, "x86_64", numbers["write"], (fd,)) for fd in (6, 7)] == ["allow", "EPERM"]
