@@ -24,6 +24,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 _ID = "1000"
 _TMP_BYTES = 1 << 30
 _PROBE_SECONDS = 20.0
+_SETTINGS_OF_THE_KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi")
 _LINKED = ("/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32")
 # by name, not as a whole: /etc holds passwords and keys, which root may read
 _SETTINGS = (
@@ -103,11 +104,30 @@ def arguments(folder: str, allowed: Sequence[Allowed], words: Sequence[str]) -> 
     for name in _USERS:
         found += ["--ro-bind", f"{folder}/{name}", f"/etc/{name}"]
     size = ["--size", str(_TMP_BYTES)]
-    found += ["--proc", "/proc", "--dev", "/dev", *size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev", *size, "--tmpfs", "/tmp"]
+    found += [
+        "--proc",
+        "/proc",
+        *_no_settings(),
+        "--dev",
+        "/dev",
+        *size,
+        "--tmpfs",
+        "/dev/shm",
+        "--remount-ro",
+        "/dev",
+        *size,
+        "--tmpfs",
+        "/tmp",
+    ]
     for each in sorted(allowed, key=lambda each: len(each.path)):  # a folder before what lies in it
         for path in dict.fromkeys((os.path.realpath(each.path), each.path)):
             found += ["--bind" if each.writable else "--ro-bind", each.path, path]
     return [*found, "--bind", f"{folder}/work", BOX, *_ENDS, "--", *words]
+
+
+def _no_settings() -> list[str]:
+    """The kernel asks for no capability before it takes a setting, only for the user who owns the file: of root's agents that is root."""
+    return [word for path in _SETTINGS_OF_THE_KERNEL if os.path.exists(path) for word in ("--ro-bind", path, path)]
 
 
 def _opt(tool: str) -> list[str]:

@@ -104,7 +104,9 @@ class CommandModel:
         if status != 0:
             end = safe_text(without_secrets(said, *self._agent.given.values())[-_SHOWN:])
             raise self._error("server", f"exit status {status}: {end or 'it wrote nothing to stderr'}")
-        return ChatReply(text.decode(errors="replace"), self.answers_as, "stop", latency=time.monotonic() - begun)
+        # what it prints may hold what it was given, and a reply goes into the log
+        shown = without_secrets(text.decode(errors="replace"), *self._agent.given.values())
+        return ChatReply(shown, self.answers_as, "stop", latency=time.monotonic() - begun)
 
     async def close(self) -> None:
         """Nothing of it lives between two calls."""

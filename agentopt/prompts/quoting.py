@@ -17,7 +17,9 @@ STANDING_SENTENCE = (
 _DIGITS = 12
 _BYTES_PER_TOKEN = 3
 _CHAT_TOKENS = re.compile(
-    r"<[|｜](?P<bars>[^\s<>|｜]{1,40})[|｜]>|<(?P<angles>start_of_turn|end_of_turn|/?s)>|\[(?P<brackets>/?INST)\]|<<(?P<pairs>/?SYS)>>"
+    r"<[|｜](?P<bars>[^\s<>|｜]{1,40})[|｜]>|<(?P<angles>start_of_turn|end_of_turn|/?s|bos|eos)>|"
+    r"\[(?P<brackets>/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS))\]|<<(?P<pairs>/?SYS)>>",
+    re.IGNORECASE,
 )
 
 

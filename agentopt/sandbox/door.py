@@ -92,6 +92,7 @@ class Door:
     def idle(self) -> Ended | None:
         """Returns when the controller wants something; Ended if meanwhile the box did what it may not, or died."""
         found: Ended | None = None
+        killed = False
         while True:
             for descriptor, _ in self._poll.poll(_LOOK_UP * 1000):
                 if descriptor in self._controllers:
@@ -104,8 +105,10 @@ class Door:
                         found = found or self._unasked()
                 except Ended as end:
                     found = found or end
-            if found is None and (found := self._too_much()) is not None:
+            found = found or self._too_much()
+            if found is not None and not killed:
                 self._kill()  # at once; the rest of its end comes with the next request
+                killed = True
 
     def _too_much(self, at_once: bool = False) -> Ended | None:
         why = self.watch.look(at_once) if self.watch else ""
@@ -130,9 +133,13 @@ class Door:
         self._cpu = kernel.cpu_seconds(self._pid)
         self._wall = time.monotonic()
 
-    def read_clocks(self) -> Measure:
+    def read_clocks(self, answered: bool = False) -> Measure:
+        """Raises Ended if the box ``answered`` though its first thread is gone: then the system tells nothing of its memory and files."""
         wall = time.monotonic() - self._wall
-        return Measure(wall, max(0.0, kernel.cpu_seconds(self._pid) - self._cpu), self._peak.read())
+        peak = self._peak.read()
+        if peak is None and answered:
+            raise Ended("cheat", "its first thread ended before the answer")
+        return Measure(wall, max(0.0, kernel.cpu_seconds(self._pid) - self._cpu), peak or 0)
 
     def exchange(self, control: Mapping[str, Any], body: bytes | memoryview) -> Reply:
         """Send a request, get its reply. Raises Ended (then the box is to be ended) and Abandoned."""
@@ -219,7 +226,7 @@ class Door:
         if control.get("nonce") != nonce:
             raise Ended("cheat", "the box sent a reply that nobody had asked for")
         status, message = control.get("status"), control.get("message")
-        if status not in _STATUSES or not isinstance(message, str):
+        if not isinstance(status, str) or status not in _STATUSES or not isinstance(message, str):
             raise Ended("cheat", "the box sent a reply with an unknown status")
         artifacts = _artifacts(control.get("artifacts", []), len(body))
         if sum(size for _, size in artifacts) > self._caps.artifacts:
@@ -267,7 +274,7 @@ class Door:
             return Ended("timeout", "the CPU limit was reached")
         if number == signal.SIGKILL:
             return Ended("memory", "the system killed the process, most likely for want of memory")
-        return Ended("crash", f"the process was ended by {signal.Signals(number).name}")
+        return Ended("crash", f"the process was ended by {_signal_name(number)}")
 
     def _kill(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -289,6 +296,14 @@ class Door:
         self._connection.close()
         os.close(self._pipe)
         self._peak.close()
+
+
+def _signal_name(number: int) -> str:
+    """Most real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _artifacts(given: Any, room: int) -> Sequence[tuple[str, int]]:

@@ -137,6 +137,10 @@ def _live(host: Host, guard_pid: int, orders: Mapping[str, Any], inside: int, wr
 def _strip(inside: int, writer: int, scratch: str) -> socket.socket:
     """In the box: hold nothing of the guard's but one socket, see nothing but the scratch folder."""
     os.setpgid(0, 0)
+    # one that was opened before would be shared with other boxes, and so would be what fcntl sets on it
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.dup2(inside, 3)
@@ -206,7 +210,7 @@ class _Visit:
                     door.start_clocks()
             if reply.status == "ok":
                 reply = door.exchange({"rng_seed": rng_seed}, data)
-            measure = door.read_clocks()
+            measure = door.read_clocks(answered=reply.status == "ok")
             self.alive = reply.status not in ("syntax", "build", "memory")
         except Ended as end:
             measure = door.read_clocks()._replace(wall=time.monotonic() - begun)

@@ -229,12 +229,12 @@ class PeakMemory:
             with suppress(OSError):
                 os.pwrite(self._reset, b"5", 0)
 
-    def read(self) -> int:
-        """Bytes; 0 where the system cannot tell or the process has ended."""
+    def read(self) -> int | None:
+        """Bytes; 0 where the system cannot tell; None for a process that has ended, or whose first thread has."""
         if self._status is None:
             return 0
         try:
             _, mark, rest = os.pread(self._status, 4096, 0).partition(b"VmHWM:")
         except OSError:
-            return 0
-        return int(rest.split(maxsplit=1)[0]) * 1024 if mark else 0
+            return None
+        return int(rest.split(maxsplit=1)[0]) * 1024 if mark else None

@@ -13,7 +13,7 @@ from agentopt.sandbox.kernel import die_with_any_parent, libc
 __all__ = ["drop_capabilities", "mount_folder", "move_in", "unmount_folder"]
 
 _MOUNTS, _HOST_NAME, _IPC, _USER, _PROCESSES, _NETWORK = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
-_NOSUID, _NODEV, _NOEXEC = 2, 4, 8
+_NOSUID, _NODEV, _NOEXEC, _NOATIME = 2, 4, 8, 1024
 _DETACH = 2
 _BYTES_PER_FILE = 16 << 10
 _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 47, 4
@@ -60,7 +60,7 @@ def _settle(told: int) -> None:
 def mount_folder(folder: str, size: int) -> None:
     """``folder`` becomes a file system of its own, in memory, that holds ``size`` bytes and no more than a file per 16 KiB of them."""
     options = f"size={size},nr_inodes={size // _BYTES_PER_FILE + 16},mode=700"
-    _check(libc().mount(b"scratch", os.fsencode(folder), b"tmpfs", _NOSUID | _NODEV, options.encode()), f"mount {folder}")
+    _check(libc().mount(b"scratch", os.fsencode(folder), b"tmpfs", _NOSUID | _NODEV | _NOATIME, options.encode()), f"mount {folder}")
 
 
 def unmount_folder(folder: str) -> None:

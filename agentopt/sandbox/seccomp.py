@@ -35,7 +35,7 @@ _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
 _AF_UNIX, _SOCK_STREAM = 1, 1
 _PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 15, 16, 0x53564D41
-_O_ACCMODE, _O_TRUNC = 0o3, 0o1000
+_O_ACCMODE, _O_TRUNC, _O_TMPFILE = 0o3, 0o1000, 0o20000000
 _TCGETS, _TIOCGWINSZ = 0x5401, 0x5413
 _DESCRIPTOR_CONTROLS = (0x5421, 0x5451, 0x5450, 0x541B)  # FIONBIO, FIOCLEX, FIONCLEX, FIONREAD
 _DESCRIPTOR_COMMANDS = (fcntl.F_DUPFD, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD_CLOEXEC)
@@ -192,7 +192,8 @@ def python_filter(machine: str, pid: int) -> bytes:
         made.only(name, _low(0), (0, pid))
     # where landlock is older than its third version, O_TRUNC would empty a file that may only be read
     for name, flags in (("open", 1), ("openat", 2)):
-        made.only(name, _low(flags), (0, 1, 2, 1 | _O_TRUNC, 2 | _O_TRUNC), _O_ACCMODE | _O_TRUNC)
+        # and a file without a name leaves no trace in its folder, which is looked at to see whether the folder was used
+        made.only(name, _low(flags), (0, 1, 2, 1 | _O_TRUNC, 2 | _O_TRUNC), _O_ACCMODE | _O_TRUNC | _O_TMPFILE)
     made.refuse("openat2", errno.ENOSYS)
     made.only("fcntl", _low(1), (*_DESCRIPTOR_COMMANDS, *_LOCK_COMMANDS))
     made.only("ioctl", _low(1), _DESCRIPTOR_CONTROLS, error=errno.ENOTTY)
