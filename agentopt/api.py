@@ -17,10 +17,10 @@ from agentopt.core.budget import add_budgets, parse_budget
 from agentopt.core.chat import ChatModel
 from agentopt.core.errors import ConfigError, RunFailed, StoreError, UserError
 from agentopt.core.fold import RunState, fold
-from agentopt.core.protocols import Optimizer, OptimizerContext, Store
+from agentopt.core.protocols import Optimizer, OptimizerContext
 from agentopt.core.task import Task
 from agentopt.engine.loop import Loop
-from agentopt.engine.plan import Observer
+from agentopt.engine.plan import Observer, Parts
 from agentopt.engine.run import Run
 from agentopt.folder import Place, SummaryWriter, new_store, write_summary
 from agentopt.results import Result, read_result
@@ -175,7 +175,7 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
     store = new_store(place.folder, first)
     writer = SummaryWriter(place.folder, store, options.get("on_event"))
     try:
-        return await _drive(job, store, writer, interruptible, started)
+        return await _drive(job, job.parts(store), writer, interruptible, started)
     except ConfigError:
         if not writer.paid:
             place.clear()
@@ -205,8 +205,10 @@ async def _resume(
             write_summary(folder, state, store)
             return read_result(state, store, folder)
         job = _job_of(state, folder, given)
-        store.append("resumed", {"budget": _more_budget(state, more)})
-        return await _drive(job, store, SummaryWriter(folder, store, on_event), interruptible, started)
+        limits = _more_budget(state, more)
+        parts = job.parts(store, limits)  # what is wrong with them is said before anything is added to the log
+        store.append("resumed", {"budget": limits})
+        return await _drive(job, parts, SummaryWriter(folder, store, on_event), interruptible, started)
     finally:
         store.close()
 
@@ -240,8 +242,9 @@ def _job_of(state: RunState, folder: Path, given: _Given) -> assembly.Job:
         raise StoreError(
             f"{folder}: the run used the optimizer {config.optimizer.name}; give it again: agentopt.resume(run, optimizer=...)"
         )
-    if (config.model or "").startswith(models.OBJECT) and given.model is None:
-        raise StoreError(f"{folder}: the run asked the {config.model}; give it again: agentopt.resume(run, model=...)")
+    named = config.model or ""
+    if (named.startswith(models.OBJECT) or given.model) and named != f"{models.OBJECT}{given.model.name if given.model else ''}":
+        raise StoreError(f"{folder}: the run asked {named or 'no model'}; give the same: agentopt.resume(run, model=...)")
     job = assembly.Job.of(
         loaded, config, None if optimizer is None or isinstance(optimizer, str | Mapping) else optimizer, model=given.model
     )
@@ -264,11 +267,11 @@ def _more_budget(state: RunState, more: Mapping[str, float]) -> dict[str, float]
     kept = {
         unit: limit for unit, limit in state.limits.items() if not more or unit in more or not (state.finished and _is_spent(state, unit))
     }
-    return add_budgets(kept, more) | {unit: state.spent.get(unit, 0.0) + amount for unit, amount in more.items() if unit not in kept}
+    return add_budgets(kept, more) | {unit: state.counted.get(unit, 0.0) + amount for unit, amount in more.items() if unit not in kept}
 
 
 def _is_spent(state: RunState, unit: str) -> bool:
-    return unit == "seconds" or state.spent.get(unit, 0.0) >= state.limits[unit]
+    return unit == "seconds" or state.counted.get(unit, 0.0) >= state.limits[unit]
 
 
 def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, Any, ChatModel | None]:
@@ -323,8 +326,8 @@ def _seed_from(task: Task, source: Path) -> Task:
 # --- driving -----------------------------------------------------------------------------------------------------
 
 
-async def _drive(job: assembly.Job, store: Store, writer: SummaryWriter, interruptible: Interruptible, started: float) -> Result:
-    run = Run(job.parts(store), job.plan, writer, started)
+async def _drive(job: assembly.Job, parts: Parts, writer: SummaryWriter, interruptible: Interruptible, started: float) -> Result:
+    store, run = parts.store, Run(parts, job.plan, writer, started)
     loop = Loop(run)
     await loop.restore()
     interruptible(loop)
@@ -336,6 +339,8 @@ async def _drive(job: assembly.Job, store: Store, writer: SummaryWriter, interru
             raise
         raise RunFailed(str(error)) from error  # the input was good: a disk is full, say
     except UserError:
+        if writer.paid:
+            writer.write(run.state)
         raise
     except BaseException:
         with suppress(StoreError):  # the error that is under way says more

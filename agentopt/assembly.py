@@ -125,9 +125,9 @@ class Job:
                     f"budget: {self.budget[unit]:.0f}{unit} cannot fit the seed, one child and the test split; give at least {least}{unit}"
                 )
 
-    def parts(self, store: Store) -> Parts:
-        """The live parts. Raises ConfigError for unknown names or options."""
-        chat = models.journal_of(self.config, self.budget, self.model)
+    def parts(self, store: Store, limits: Mapping[str, float] | None = None) -> Parts:
+        """The live parts. ``limits`` are those of the whole run, if it got more. Raises ConfigError for unknown names or options."""
+        chat = models.journal_of(self.config, self.budget if limits is None else limits, self.model)
         return Parts(self.card, self.schedule, self._optimizer(chat), self._archive(), self.executor(store.put), store, chat)
 
     def _optimizer(self, chat: Chat | None) -> Optimizer:

@@ -39,6 +39,8 @@ def print_calls(log: RunLog, keys: Sequence[str], console: Console, full: bool) 
     for number_, key in enumerate(keys, 1):
         events = log.events(key)
         requests = [event for event in events if event.kind == "llm_request"]
+        if not requests:
+            continue  # a request that was never made
         console.print()
         head = f"request {number_} of {len(keys)} to {requests[0].data['model']}"
         purpose = requests[0].data["purpose"]

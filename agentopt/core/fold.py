@@ -108,6 +108,12 @@ class RunState:
         own = {"evals": self.evals, "rollouts": self.rollouts, "seconds": round(self.seconds, 3)}
         return own | (self.calls.spent if self.info.get("model") else {})
 
+    @property
+    def counted(self) -> dict[str, float]:
+        """What budgets in counted units and USD see, also where the cost of some request is unknown."""
+        calls = self.calls
+        return {"evals": self.evals, "rollouts": self.rollouts, "calls": calls.requests, "tokens": calls.tokens, "usd": calls.usd}
+
     def apply(self, event: Event) -> None:
         self.events = event.seq
         getattr(self, f"_on_{event.kind}", _ignore)(event)

@@ -10,7 +10,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
 from random import Random
 from typing import Any, Protocol
@@ -23,14 +22,12 @@ from agentopt.core.errors import BudgetSpent, RunFailed
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
 from agentopt.core.protocols import Store
-from agentopt.engine.rewind import Rewind
+from agentopt.engine.rewind import ASKING, Rewind
 from agentopt.llm.choosers import Chooser
 from agentopt.llm.prices import Price, cost, upper_bound
 
-__all__ = ["ASKING", "Journal"]
+__all__ = ["Journal"]
 
-ASKING: ContextVar[int] = ContextVar("ASKING", default=-1)
-"""The index of the ask under way in this task."""
 _LIMITED_BY_SIZE = ("tokens", "usd")
 
 
@@ -90,22 +87,38 @@ class Journal:
 
     async def complete(self, request: ChatRequest, rng: Random) -> ChatReply:
         """As in ``core.protocols.Chat``. Raises RunFailed when no model is left that keeps to its cap."""
-        name = self._chooser.choose(rng, self._pending)
-        if request.max_output_tokens is None and self._limited:
-            request = replace(request, max_output_tokens=self._cap)
-        key = request.digest
+        name = self._chooser.choose(rng, self._pending, self._stopped)
+        request = self._capped(request)
+        found = self._find(name, request.digest)
+        await self.rewind.until(found[0] if found else float("inf"))
+        if found is None:
+            request = self._capped(request)  # the budget may be another one since
+        async with self._turns.setdefault((name, request.digest), asyncio.Lock()):
+            found = found or self._find(name, request.digest)
+            self._check_all()
+            reply = found[1] if found else await self._ask(name, request)
+        self._note(request.digest)
+        return reply
+
+    async def _ask(self, name: str, request: ChatRequest) -> ChatReply:
+        """A model that is left alone for a while, because it kept failing, is waited for."""
+        while True:
+            try:
+                return await self._models[name].complete(request)
+            except ModelError as error:
+                if error.attempts:
+                    self._note(request.digest)
+                if error.attempts or error.retry_after is None:
+                    raise
+                await asyncio.sleep(error.retry_after)
+
+    def _note(self, key: str) -> None:
         used = self._used.setdefault(ASKING.get(), [])
         if key not in used:
             used.append(key)
-        found = self._find(name, key)
-        await self.rewind.until(found[0] if found else float("inf"))
-        async with self._turns.setdefault((name, key), asyncio.Lock()):
-            found = found or self._find(name, key)
-            if found is None:
-                self._check(name)
-                return await self._models[name].complete(request)
-        self._check_all()
-        return found[1]
+
+    def _capped(self, request: ChatRequest) -> ChatRequest:
+        return replace(request, max_output_tokens=self._cap) if request.max_output_tokens is None and self._limited else request
 
     def used(self, index: int) -> list[str]:
         """Digests of the requests that an ask made, in order; asked for once, when it is answered."""
@@ -134,11 +147,6 @@ class Journal:
             if event.kind == "llm_reply" and event.data["model"] == name and "text" in event.data:
                 return event.seq, _reply(event.data, store.get(event.data["text"]).decode())
         return None
-
-    def _check(self, name: str) -> None:
-        self._check_all()
-        if name in self._stopped:
-            raise ModelError("bad_request", self._stopped[name], attempts=0)
 
     def _check_all(self) -> None:
         if self._stopped and all(name in self._stopped for name in self._models):
@@ -193,8 +201,10 @@ class Journal:
             self.run.append("llm_reply", {**about, "unknown": True})
 
     def _reserve(self, bound: Bound) -> bool:
-        ledger = self.run.ledger
-        wanted = [("calls", 1.0), ("tokens", bound.tokens or 0.0), ("usd", bound.usd or 0.0)]
+        ledger, bounded = self.run.ledger, {"tokens": bound.tokens, "usd": bound.usd}
+        if any(amount is None and unit in ledger.limits for unit, amount in bounded.items()):
+            raise RunFailed("a request without a bound cannot be made under a budget in tokens or USD")
+        wanted = [("calls", 1.0), *((unit, 0.0 if amount is None else amount) for unit, amount in bounded.items())]
         if any(not _fits(ledger.left(unit), amount) for unit, amount in wanted):
             return False
         for unit, amount in wanted:

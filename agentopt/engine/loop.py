@@ -19,10 +19,10 @@ from agentopt.core.fold import RunState
 from agentopt.core.protocols import Answer, Exhausted, Refused, Wait
 from agentopt.core.rng import stream
 from agentopt.core.task import Values
-from agentopt.engine.journal import ASKING, Journal
+from agentopt.engine.journal import Journal
 from agentopt.engine.journey import Journey
 from agentopt.engine.replay import Open, encode_candidate
-from agentopt.engine.rewind import LeftAsk, LeftAsks
+from agentopt.engine.rewind import ASKING, LeftAsk, LeftAsks
 from agentopt.engine.run import Run
 from agentopt.engine.stopping import Stopping
 from agentopt.engine.view import RunView
@@ -63,6 +63,7 @@ class Loop:
         for event in run.restore():
             chat.rewind.reach(event.seq)
             if event.seq in left.again:
+                run.open_ledger()
                 self._ask_again(chat, left.again[event.seq])
             await chat.rewind.quiet()
         chat.settle_left()
@@ -72,7 +73,7 @@ class Loop:
 
     def _ask_again(self, chat: Journal, left: LeftAsk) -> None:
         task = asyncio.create_task(self._answer(left.index, left.wanted))
-        chat.rewind.watch(task)
+        chat.rewind.watch(left.index, task)
         self._left.append((left, task))
 
     async def drive(self, seed: Values) -> RunState:
@@ -235,8 +236,9 @@ class Loop:
         elif isinstance(answer, Refused):
             note = {"kind": "refused", "index": index, "text": answer.kind, "memo": dict(answer.memo)}
             self._run.append("note", note | self._calls(index))
+            self._waited_at = -1  # who waits for what was being asked has waited in vain
             self._stopping.note_ask(new=False)
-            self._stopping.note_refusal(answer.kind)
+            self._stopping.note_refusal(answer)
         elif isinstance(answer, Exhausted):
             self._stopping.exhausted = answer.why
         else:

@@ -8,11 +8,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from agentopt.core.events import Event
 
-__all__ = ["LeftAsk", "LeftAsks", "Rewind"]
+__all__ = ["ASKING", "LeftAsk", "LeftAsks", "Rewind"]
+
+ASKING: ContextVar[int] = ContextVar("ASKING", default=-1)
+"""The index of the ask under way in this task, and in those that it starts."""
+_TURNS = 20
+"""Turns of the event loop in which whoever can go on has gone on."""
+_GRACE = 0.2
+"""Seconds that an ask may spend, once, with something that is not a model."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,11 @@ class Rewind:
 
     def __init__(self) -> None:
         self._position = math.inf
-        self._waiting: list[tuple[float, asyncio.Future[None]]] = []
-        self._running = 0
-        self._changed = asyncio.Event()
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._asks: dict[int, asyncio.Task[object]] = {}
+        self._elsewhere: set[int] = set()
+        self._moves = 0
+        self._moved = asyncio.Event()
 
     def begin(self) -> None:
         """From here on the log is replayed."""
@@ -72,33 +82,47 @@ class Rewind:
     def reach(self, position: float) -> None:
         """The log was replayed up to the event of that number; ``inf`` ends the replay."""
         self._position = position
-        due = [waiting for waiting in self._waiting if waiting[0] <= position]
+        due = [future for place, _, future in self._waiting if place <= position]
         self._waiting = [waiting for waiting in self._waiting if waiting[0] > position]
-        for _, future in due:
+        for future in due:
             if not future.done():
-                self._running += 1
                 future.set_result(None)
+                self._move()
 
     async def until(self, position: float) -> None:
         """Returns when the event of that number was replayed; ``inf``: when the replay is over."""
         if position <= self._position:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((position, future))
-        self._stop_running()
+        self._waiting.append((position, ASKING.get(), future))
+        self._elsewhere.discard(ASKING.get())
+        self._move()
         await future
 
-    def watch(self, task: asyncio.Task[object]) -> None:
-        """A task that was started now counts as running until it waits or ends."""
-        self._running += 1
-        task.add_done_callback(lambda _: self._stop_running())
+    def watch(self, index: int, task: asyncio.Task[object]) -> None:
+        """An ask that was just begun again."""
+        self._asks[index] = task
+        task.add_done_callback(lambda _: self._move())
 
     async def quiet(self) -> None:
-        """Returns when every watched task waits or has ended."""
-        while self._running > 0:
-            self._changed.clear()
-            await self._changed.wait()
+        """Returns when every ask waits for a later place, has ended, or is held up by something else, such as another ask."""
+        while any(not task.done() for task in self._asks.values()):
+            moves = self._moves
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            if moves != self._moves:
+                continue
+            waiting = {index for _, index, _ in self._waiting}
+            missed = {index for index, task in self._asks.items() if not task.done()} - waiting - self._elsewhere
+            if not missed:
+                return
+            self._moved.clear()
+            try:
+                async with asyncio.timeout(_GRACE):
+                    await self._moved.wait()
+            except TimeoutError:
+                self._elsewhere |= missed
 
-    def _stop_running(self) -> None:
-        self._running -= 1
-        self._changed.set()
+    def _move(self) -> None:
+        self._moves += 1
+        self._moved.set()

@@ -49,8 +49,12 @@ class Run:
         self.last_asked = replay.last_asked
         self.left_duplicates, self.left_test = list(replay.duplicates.values()), replay.test
         state = self.state
-        self.ledger = Ledger(dict(state.limits), {"evals": state.evals, "rollouts": state.rollouts} | state.calls.spent)
+        self.open_ledger()
         self.order = Order(self.plan.deterministic, self.plan.look_ahead + 1, replay.tickets, state.told)
+
+    def open_ledger(self) -> None:
+        """With what was spent up to here and nothing reserved."""
+        self.ledger = Ledger(dict(self.state.limits), self.state.counted)
 
     def append(self, kind: str, data: Mapping[str, Any]) -> None:
         """Log first, then let everybody see it."""

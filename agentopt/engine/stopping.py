@@ -16,8 +16,8 @@ __all__ = ["Stopping"]
 _BARREN_ASKS = 1000
 _JUDGED_FROM = 10
 _SCORER_ERRORS_ALLOWED = 0.2
-_REFUSALS_AT_FIRST, _REFUSALS = 8, 30
-"""Asks in a row without a usable reply: before any child has a score, and after."""
+_ERRORS_AT_FIRST, _REFUSALS_AT_FIRST, _REFUSALS = 5, 8, 30
+"""Asks in a row that brought nothing: without any reply, or without a usable one, before a child has a score; and after."""
 _NAMED_WRONG = frozenset({"auth", "not_found"})
 _NEVER_REACHED = frozenset({"connection", "bad_request"})
 _OPENING_SECONDS = 0.5
@@ -32,7 +32,7 @@ class Stopping:
         self._run = run
         self._paces: dict[str, float] = {}
         self._barren = 0
-        self._refusals: list[str] = []
+        self._refusals: list[Refused] = []
         self.interrupted = False
         self.exhausted = ""
         self.spent = ""
@@ -110,12 +110,14 @@ class Stopping:
         if new:
             self._refusals.clear()
 
-    def note_refusal(self, kind: str) -> None:
-        """Asks a model in vain. Raises RunFailed when it does nothing else: that would cost money for ever."""
-        self._refusals.append(kind)
-        most = _REFUSALS if self._run.state.scored_children else _REFUSALS_AT_FIRST
+    def note_refusal(self, answer: Refused) -> None:
+        """An ask that brought nothing. Raises RunFailed when models bring nothing else: that would cost money for ever."""
+        self._refusals.append(answer)
+        most = _REFUSALS
+        if not self._run.state.scored_children:
+            most = _ERRORS_AT_FIRST if all("error" in other.memo for other in self._refusals) else _REFUSALS_AT_FIRST
         if self._run.parts.chat and len(self._refusals) >= most:
-            counts = ", ".join(f"{kind} {n}" for kind, n in Counter(self._refusals).most_common())
+            counts = ", ".join(f"{kind} {n}" for kind, n in Counter(other.kind for other in self._refusals).most_common())
             raise RunFailed(f"the last {most} asks of {', '.join(self._run.parts.chat.models)} brought nothing usable: {counts}")
 
     def spend(self, why: str) -> None:
@@ -127,7 +129,9 @@ class Stopping:
 
     def blame(self, error: ModelError) -> Refused:
         """What an error of a model's counts as. Raises ConfigError for one that lies in what the user named."""
-        if error.kind in _NAMED_WRONG or (error.kind in _NEVER_REACHED and not self._run.state.calls.replies):
+        at_first = not self._run.state.calls.replies
+        page = error.kind == "malformed" and not error.retryable  # such as a web page, in place of a reply
+        if error.kind in _NAMED_WRONG or (at_first and (page or error.kind in _NEVER_REACHED)):
             raise ConfigError(str(error))
         return Refused(error.kind, {"error": str(error)})
 
@@ -156,7 +160,9 @@ class Stopping:
         if self.interrupted:
             return "interrupted", "stopped by hand"
         if not state.scored_children:
-            counts = ", ".join(f"{kind} {n}" for kind, n in state.failures.most_common()) or self.exhausted or "none was proposed"
+            counts = (
+                ", ".join(f"{kind} {n}" for kind, n in state.failures.most_common()) or self.exhausted or self.spent or "none was proposed"
+            )
             return "failed", f"no child could be scored: {counts}"
         if self.reached_target():
             return "target", f"the best reached {self._run.plan.target:g}"

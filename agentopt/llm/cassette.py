@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agentopt.core.chat import ChatModel, ChatReply, ChatRequest, ModelError
-from agentopt.core.errors import ConfigError
+from agentopt.core.errors import ConfigError, RunFailed
 
 __all__ = ["Recorder", "Replay"]
 
@@ -47,26 +47,37 @@ class Recorder:
     def __init__(self, model: ChatModel, file: str | Path) -> None:
         """Raises ConfigError for a file that is no cassette or cannot be written."""
         self._model = model
-        self._replies = _load(Path(file)) if Path(file).exists() else {}
-        try:
-            self._tape = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            os.ftruncate(self._tape, _whole_lines(Path(file)))
-        except OSError as error:
-            raise ConfigError(f"--record {file}: the cassette cannot be written ({error.strerror}); check path and permissions") from None
+        self._file = Path(file)
+        self._replies = _load(self._file) if self._file.exists() else {}
+        self._tape = -1
+        self._broken = ""
+        if not os.access(self._file if self._file.exists() else self._file.parent, os.W_OK):
+            raise ConfigError(f"--record {file}: the cassette cannot be written; check path and permissions")
 
     @property
     def name(self) -> str:
         return self._model.name
 
     async def complete(self, request: ChatRequest) -> ChatReply:
+        """Raises RunFailed if the reply before could not be written: that one was paid for, so it was given out first."""
+        if self._broken:
+            raise RunFailed(self._broken)
         key = request.digest
         if key not in self._replies:
-            reply = await self._model.complete(request)
-            line = {"key": key, "request": request.to_json(), "reply": reply.to_json()}
-            os.write(self._tape, json.dumps(line).encode() + b"\n")
-            os.fsync(self._tape)
-            self._replies[key] = reply
+            self._replies[key] = reply = await self._model.complete(request)
+            try:
+                self._write({"key": key, "request": request.to_json(), "reply": reply.to_json()})
+            except OSError as error:
+                self._broken = f"--record {self._file}: the cassette cannot be written ({error.strerror}); check the disk"
         return self._replies[key]
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        """The file is there from the first reply on."""
+        if self._tape < 0:
+            self._tape = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            os.ftruncate(self._tape, _whole_lines(self._file))
+        os.write(self._tape, json.dumps(row).encode() + b"\n")
+        os.fsync(self._tape)
 
     async def close(self) -> None:
         if self._tape >= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -14,8 +14,8 @@ __all__ = ["BanditChooser", "Chooser", "WeightedChooser"]
 class Chooser(Protocol):
     """``pending`` counts, per name, the requests whose gain has not been observed yet."""
 
-    def choose(self, rng: Random, pending: Mapping[str, int] | None = None) -> str:
-        """The name of a model; changes nothing."""
+    def choose(self, rng: Random, pending: Mapping[str, int] | None = None, without: Collection[str] = ()) -> str:
+        """The name of a model, of those ``without`` one only if there is no other; changes nothing."""
         ...
 
     def observe(self, name: str, gain: float, cost_usd: float | None) -> None:
@@ -29,8 +29,9 @@ class WeightedChooser:
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._weights = dict(weights)
 
-    def choose(self, rng: Random, pending: Mapping[str, int] | None = None) -> str:
-        return rng.choices(list(self._weights), list(self._weights.values()))[0]
+    def choose(self, rng: Random, pending: Mapping[str, int] | None = None, without: Collection[str] = ()) -> str:
+        names = _left(self._weights, without)
+        return rng.choices(names, [self._weights[name] for name in names])[0]
 
     def observe(self, name: str, gain: float, cost_usd: float | None) -> None:
         """Weights stay as they are."""
@@ -63,10 +64,11 @@ class BanditChooser:
         self._least = least_usd
         self._largest = 0.0
 
-    def choose(self, rng: Random, pending: Mapping[str, int] | None = None) -> str:
+    def choose(self, rng: Random, pending: Mapping[str, int] | None = None, without: Collection[str] = ()) -> str:
         """Draws nothing from ``rng``. A pending request counts as one without gain, so that several at once go to several models."""
         counts = {name: arm.asked + (pending or {}).get(name, 0) for name, arm in self._arms.items()}
-        untried = [name for name, count in counts.items() if count == 0]
+        names = _left(self._arms, without)
+        untried = [name for name in names if counts[name] == 0]
         if untried:
             return untried[0]
         spread = 2.0 * math.log(sum(counts.values()))
@@ -79,7 +81,7 @@ class BanditChooser:
             usd = max(self._least, arm.usd / arm.asked) if comparable and arm.asked else 1.0
             return (mean + math.sqrt(spread / counts[name])) / usd
 
-        return max(counts, key=bound)
+        return max(names, key=bound)
 
     def observe(self, name: str, gain: float, cost_usd: float | None) -> None:
         arm = self._arms[name]
@@ -88,3 +90,8 @@ class BanditChooser:
         arm.usd += cost_usd or 0.0
         arm.priced = arm.priced and cost_usd is not None
         self._largest = max(self._largest, gain)
+
+
+def _left(names: Iterable[str], without: Collection[str]) -> list[str]:
+    every = list(names)
+    return [name for name in every if name not in without] or every

@@ -72,7 +72,9 @@ class RetryingModel:
         self._check(request)
         probe, left = self._breaker.enter()
         if left > 0:
-            raise ModelError("server", f"{self.name}: it kept failing, so it is left alone for another {left:.0f} s", attempts=0)
+            raise ModelError(
+                "server", f"{self.name}: it kept failing, so it is left alone for another {left:.0f} s", attempts=0, retry_after=left
+            )
         call = _Call(request, self._clock.now())
         try:
             reply: ChatReply = await self._retrying(1 if probe else self.policy.retries + 1)(self._attempt, call)

@@ -109,7 +109,7 @@ def test_a_model_of_ones_own(task: str, tmp_path: Path):
     found = agentopt.evolve(task, model=model, budget="6calls", out=run, **ASKING)
     assert found.summary["model"] == "object scripted"
     assert len(model.requests) == 6
-    with pytest.raises(StoreError, match=r"the run asked the object scripted; give it again: agentopt.resume\(run, model=...\)"):
+    with pytest.raises(StoreError, match=r"the run asked object scripted; give the same: agentopt.resume\(run, model=...\)"):
         agentopt.resume(run, budget="+2calls")
     agentopt.resume(run, budget="+2calls", model=model)
     assert len(model.requests) == 8
@@ -176,8 +176,8 @@ def test_an_agent_gets_what_it_is_allowed_and_the_run_is_stamped_without_a_box(t
 def test_an_error_that_stays_is_asked_for_again_so_many_times(task: str):
     with FakeLLM([Step(status=429, error="slow down", headers={"Retry-After": "0"})]) as server, pytest.raises(RunFailed) as failed:
         evolve(task, server.url, llm={"retries": 1})
-    assert str(failed.value) == "the last 8 asks of openai:m brought nothing usable: rate_limit 5, server 3"
-    assert len(server.requests) == 5 * 2, "then the circuit is open"
+    assert str(failed.value) == "the last 5 asks of openai:m brought nothing usable: rate_limit 5"
+    assert len(server.requests) == 5 * 2
 
 
 def test_a_model_that_only_refuses_ends_the_run_early(task: str, tmp_path: Path):
@@ -294,6 +294,54 @@ def replayed_with_kills(task: str, tmp_path: Path, kills: int) -> None:
     assert KEY.encode() not in (tmp_path / "tape.jsonl").read_bytes()
 
 
+# --- more budget
+
+
+def test_a_budget_in_dollars_on_resume_needs_a_price(task: str, tmp_path: Path):
+    run = tmp_path / "run"
+    with FakeLLM(line) as server:
+        evolve(task, server.url, budget="3evals", out=run)
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="the price of openai:m is unknown"):
+                agentopt.resume(run, budget="+$0.01")
+        log = events(run)
+        assert [event.kind for event in log].count("resumed") == 0, "what is refused adds nothing"
+        agentopt.resume(run, budget="+2evals")
+    assert events(run)[-1].data["spent"]["evals"] == 5
+
+
+def test_calls_on_resume_need_a_model(task: str, tmp_path: Path):
+    agentopt.evolve(task, optimizer="tests.toys:Steps", budget="4evals", workers=1, out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="5calls counts what models take, and none is named"):
+        agentopt.resume(tmp_path / "run", budget="+5calls")
+
+
+def test_another_model_is_not_taken_for_the_one_of_the_run(task: str, tmp_path: Path):
+    with FakeLLM(line) as server:
+        evolve(task, server.url, budget="3evals", out=tmp_path / "run")
+    with pytest.raises(StoreError, match="the run asked openai:m; give the same"):
+        agentopt.resume(tmp_path / "run", budget="+2evals", model=ScriptedModel(["no"]))
+
+
+def test_a_key_that_stops_working_ends_the_run_and_its_files_tell(task: str, tmp_path: Path):
+    def script(received: Received) -> Step:
+        return Step(status=401, error="revoked") if received.number > 6 else line(received)
+
+    run = tmp_path / "run"
+    with FakeLLM(script) as server, pytest.raises(ConfigError, match="revoked"):
+        evolve(task, server.url, budget="40evals", out=run)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert summary["evaluations"] == sum(event.kind == "proposed" and not event.data.get("duplicate") for event in events(run)) > 4
+
+
+def test_a_budget_that_brings_nothing_is_named(task: str):
+    with FakeLLM([Step("I had rather not.")]) as server:
+        found = evolve(task, server.url, budget="1calls")
+    assert found.status == "failed"
+    assert found.why == "no child could be scored: refused 1"
+
+
 # --- bad input
 
 
@@ -313,6 +361,10 @@ def replayed_with_kills(task: str, tmp_path: Path, kills: int) -> None:
         (["--model", "openai:m", "--set", "llm.prompts='no/folder'"], r"no/folder: is no folder of templates"),
         (["--model", "openai:m,openai:n@2", "--set", "llm.choose=bandit"], r"a bandit finds out by itself how often to ask"),
         (["--model", "openai:m", "--base-url", "http://127.0.0.1:1/v1", "--set", "llm.retries=0"], r"openai:m: .*connect"),
+        (
+            ["--model", "openai:m", "--base-url", "http://127.0.0.1:1/v1", "--record", "no/tape.jsonl"],
+            r"--record \S+no/tape.jsonl: the cassette cannot be written",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(task: str, tmp_path: Path, flags: list[str], sentence: str):
@@ -323,6 +375,23 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(task: str, tmp_path: Path,
     assert out == ""
     assert re.search(sentence, err), err
     assert [path for path in sorted(tmp_path.rglob("*")) if "__pycache__" not in path.parts] == before
+
+
+def test_a_web_page_in_the_place_of_replies_is_bad_input(task: str, tmp_path: Path):
+    with (
+        FakeLLM([Step(body="<html>Welcome</html>", content_type="text/html")]) as server,
+        pytest.raises(ConfigError, match="it is text/html and not JSON; check the base URL"),
+    ):
+        evolve(task, server.url, out=tmp_path / "run", llm={"record": str(tmp_path / "tape.jsonl")})
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "tape.jsonl").exists()
+
+
+def test_counts_that_no_server_can_have_made_are_not_believed(task: str):
+    usage = {"prompt_tokens": 5, "completion_tokens": 10**400, "total_tokens": 10**400}
+    with FakeLLM(lambda received: Step(line(received).text, usage=usage)) as server:
+        found = evolve(task, server.url, budget="3calls,$1", llm={"price": "1,2"})
+    assert 0 < found.summary["spent"]["usd"] < 0.1
 
 
 def test_a_missing_key_is_said(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,8 +7,20 @@ import json
 import pytest
 
 from agentopt.core.chat import ChatModel, ChatReply, ChatRequest, Message, ModelError, Usage
-from agentopt.core.errors import ConfigError
+from agentopt.core.errors import ConfigError, RunFailed
 from agentopt.llm.cassette import Recorder, Replay
+
+
+async def test_a_reply_that_cannot_be_written_is_given_out_and_the_next_one_not_asked_for(tmp_path):
+    file, model = tmp_path / "tape.jsonl", Counting()
+    recorder = Recorder(model, file)
+    assert not file.exists(), "nothing was recorded"
+    file.mkdir()
+    assert (await recorder.complete(question("a"))).text == "reply 1"
+    with pytest.raises(RunFailed, match=r"--record .*tape.jsonl: the cassette cannot be written \(Is a directory\)"):
+        await recorder.complete(question("b"))
+    assert model.calls == 1
+    await recorder.close()
 
 
 class Counting:

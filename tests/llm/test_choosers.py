@@ -9,6 +9,16 @@ import pytest
 from agentopt.llm.choosers import BanditChooser, Chooser, WeightedChooser
 
 
+def test_who_is_left_out_is_not_chosen_unless_alone() -> None:
+    weighted, bandit = WeightedChooser({"a": 1000.0, "b": 1.0}), BanditChooser(["a", "b"])
+    for chooser in (weighted, bandit):
+        assert {chooser.choose(Random(seed), {}, {"a"}) for seed in range(20)} == {"b"}
+        assert chooser.choose(Random(0), {}, {"a", "b"}) in ("a", "b")
+    bandit.observe("a", 1.0, 0.1)
+    bandit.observe("b", 0.0, 0.1)
+    assert bandit.choose(Random(0), {}, ["a"]) == "b"
+
+
 def test_weights_are_kept_and_the_generator_decides() -> None:
     chooser = WeightedChooser({"a": 1.0, "b": 3.0})
     rng = Random(1)
