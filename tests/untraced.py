@@ -8,4 +8,5 @@ __all__ = ["untraced"]
 
 
 def untraced() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    """Nor does a pytest in such a process measure anything: it would begin by removing what the outer one has measured so far."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "PYTEST_ADDOPTS"))}

@@ -90,7 +90,7 @@ def test_several_of_which_one_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         monkeypatch.chdir(tmp_path)
         reply = {"text": "ok", "model": "m", "finish": "stop", "latency": 1.0, "attempts": 1}
         Path("tape.jsonl").write_text(json.dumps({"key": "another", "reply": reply}) + "\n")
-        result = invoke("models", "--base-url", server.url)
+        result = invoke("models", "--base-url", server.url, env={"COLUMNS": "200"})
         data = invoke("models", "--base-url", server.url, "--json")
     assert result.exit_code == data.exit_code == 1
     assert len(server.requests) == 4, "nobody is asked twice"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from agentopt.sandbox import kernel
@@ -13,8 +15,12 @@ _SET_CHILD_SUBREAPER = 36
 
 
 @pytest.fixture
-def adopting():
-    """As in a guard: what bubblewrap leaves behind becomes a child of this process."""
+def adopting(monkeypatch):
+    """As in a guard: what bubblewrap leaves behind becomes a child of this process.
+
+    Unlike a guard this process may have other threads, and then a plain fork can leave the child waiting for one of them.
+    """
+    monkeypatch.setattr("agentopt.sandbox.spare.plain_fork", os.fork)
     kernel.become_subreaper()
     yield
     kernel.end_children()

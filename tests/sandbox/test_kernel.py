@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import posix
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 import pytest
 
 from agentopt.sandbox import kernel
+from tests import children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures what only Linux offers")
 
@@ -157,15 +159,18 @@ def test_peak_memory_of_nobody():
 
 
 def test_a_plain_fork_is_a_fork():
-    hear, say = os.pipe()
-    pid = kernel.plain_fork()
-    if pid == 0:
-        os.write(say, str(os.getppid()).encode())
-        os._exit(3)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
-    assert int(os.read(hear, 100)) == os.getpid()
-    for descriptor in (hear, say):
-        os.close(descriptor)
+    """From a process without other threads, for which it is made."""
+
+    def forked() -> tuple[int, bool]:
+        hear, say = os.pipe()
+        pid = kernel.plain_fork()
+        if pid == 0:
+            os.write(say, str(os.getppid()).encode())
+            posix._exit(3)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return status, int(os.read(hear, 100)) == os.getpid()
+
+    assert children.in_child(forked) == (3, True)
 
 
 def test_a_process_too_many_is_an_error(monkeypatch):

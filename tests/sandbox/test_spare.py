@@ -119,7 +119,7 @@ def test_a_spare_that_may_not_fork_says_so_and_serves_later(spare):
 
 def test_a_fork_that_is_refused_is_the_systems_word(monkeypatch, adopting):
     """In the spare, which is forked with what stands here in the place of fork."""
-    forks = iter([kernel.plain_fork])
+    forks = iter([os.fork])
 
     def fork() -> int:
         try:
