@@ -121,11 +121,19 @@ class Stopping:
             raise RunFailed(f"the last {most} asks of {', '.join(self._run.parts.chat.models)} brought nothing usable: {counts}")
 
     def spend(self, why: str) -> None:
-        """The budget has no room for another call. Raises ConfigError if there was none yet."""
+        """The budget has no room for another call. Raises ConfigError if there was none yet, or none that reached a model."""
         self.spent = why
         calls, limits = self._run.state.calls, self._run.state.limits
+        if calls.errors and not calls.replies and set(calls.errors) <= _NAMED_WRONG | _NEVER_REACHED:
+            raise ConfigError(f"{self._no_reply()}, and {why}; check the model's name, its key and --base-url")
         if not calls.requests:
             raise ConfigError(f"budget: {format_budget(limits)} cannot fit one call of a model: {why}")
+
+    def _no_reply(self) -> str:
+        """What came of the calls when none of them brought a reply."""
+        chat, errors = self._run.parts.chat, self._run.state.calls.errors
+        counts = ", ".join(f"{kind} {n}" for kind, n in errors.most_common())
+        return f"{', '.join(chat.models if chat else ())} gave no reply: {counts}"
 
     def blame(self, error: ModelError) -> Refused:
         """What an error of a model's counts as. Raises ConfigError for one that lies in what the user named."""

@@ -75,6 +75,8 @@ class LiteLLMTransport(HttpTransport):
                 return super()._named(link)
         if any(isinstance(link, JSONDecodeError) for link in links) or "invalid response from LLM endpoint" in str(error):
             return self._faults.of("malformed", str(error))
+        if any(type(link) is openai.OpenAIError for link in links) or "Missing credentials" in str(error):
+            return self._faults.of("auth", "there is none for this provider")
         if any(isinstance(link, openai.APITimeoutError) for link in links):
             return self._faults.of("timeout")
         status: Any = getattr(error, "status_code", None)

@@ -261,6 +261,12 @@ async def test_what_was_named_wrong_is_bad_input(kind):
     assert run.run_.state.status == "failed"
 
 
+async def test_a_budget_that_is_spent_on_finding_nobody_is_bad_input():
+    model = Failing("connection")
+    with pytest.raises(ConfigError, match=r"^oracle gave no reply: connection 2, and one request can take 1 calls, and 0 are left; check"):
+        await world(model, budget={"calls": 2}).run()
+
+
 async def test_a_model_that_only_fails_ends_the_run_early():
     model = Failing("server")
     with pytest.raises(RunFailed, match=r"^the last 5 asks of oracle brought nothing usable: server 5$"):

@@ -80,6 +80,19 @@ async def test_what_litellm_refuses_by_itself() -> None:
     assert "nobody" in str(caught.value)
 
 
+async def test_a_missing_key_is_no_access(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agentopt.llm.litellm_client import LiteLLMTransport
+
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for provider in ("openai/m", "anthropic/m"):
+        transport = LiteLLMTransport(provider, None, None, 5.0, Clock())
+        with pytest.raises(ModelError) as caught:
+            await transport.complete(ask())
+        await transport.close()
+        assert caught.value.kind == "auth", str(caught.value)
+
+
 async def test_the_last_to_close_closes_for_all() -> None:
     with FakeLLM() as server:
         first, second = make("deepseek/m", server.url), make("deepseek/m", server.url)
