@@ -86,9 +86,13 @@ class Ledger:
         limit = self.limits.get(unit, math.inf)
         return limit - self.spent.get(unit, 0.0) - self.reserved.get(unit, 0.0)
 
+    def fits(self, unit: str, amount: float) -> bool:
+        """Whether ``amount`` can still be reserved."""
+        return amount <= self.left(unit) + _EPSILON
+
     def reserve(self, unit: str, amount: float) -> bool:
         """Promise ``amount``; False, and nothing changed, when it does not fit."""
-        if self.left(unit) < amount - _EPSILON:
+        if not self.fits(unit, amount):
             return False
         self.reserved[unit] = self.reserved.get(unit, 0.0) + amount
         return True

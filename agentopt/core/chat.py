@@ -267,11 +267,6 @@ class Attempt:
     status: int | None = None
     usage: Usage | None = None
 
-    @property
-    def may_be_billed(self) -> bool:
-        """Whether the provider may charge for it: a reply that got lost was still computed, a refused request was not."""
-        return self.kind not in _NEVER_BILLED
-
 
 OnAttempt = Callable[[Attempt], None]
 

@@ -158,7 +158,7 @@ class Journal:
         """Reserve, and log the request. Waits for requests in flight if their end may make room. Raises BudgetSpent."""
         while not self._reserve(bound):
             if not self._in_flight:
-                raise BudgetSpent(_too_much(bound, {unit: self.run.ledger.left(unit) for unit in self.run.state.limits}))
+                raise BudgetSpent(_too_much(bound, self.run.ledger))
             self._landed.clear()
             await self._landed.wait()
         self._in_flight += 1
@@ -205,7 +205,7 @@ class Journal:
         if any(amount is None and unit in ledger.limits for unit, amount in bounded.items()):
             raise RunFailed("a request without a bound cannot be made under a budget in tokens or USD")
         wanted = [("calls", 1.0), *((unit, 0.0 if amount is None else amount) for unit, amount in bounded.items())]
-        if any(not _fits(ledger.left(unit), amount) for unit, amount in wanted):
+        if not all(ledger.fits(unit, amount) for unit, amount in wanted):
             return False
         for unit, amount in wanted:
             ledger.reserve(unit, amount)
@@ -288,10 +288,6 @@ def _least(amount: float | None, bound: float | None) -> Any:
     return amount if bound is None or amount is None else min(amount, bound)
 
 
-def _fits(left: float, amount: float) -> bool:
-    return amount <= left + 1e-9
-
-
 def _beyond(model: str, over: Sequence[int]) -> str:
     """Tokens of input and output, each with what was allowed."""
     given, most_given, made, most_made = over
@@ -299,7 +295,7 @@ def _beyond(model: str, over: Sequence[int]) -> str:
     return f"{model} counted {took}, so no budget can be kept with it: it is not asked again, and what it took beyond is not in the count"
 
 
-def _too_much(bound: Bound, left: Mapping[str, float]) -> str:
+def _too_much(bound: Bound, ledger: Ledger) -> str:
     most = {"calls": 1.0, "tokens": bound.tokens or 0.0, "usd": bound.usd or 0.0}
-    unit = next(unit for unit in most if unit in left and not _fits(left[unit], most[unit]))
-    return f"one request can take {most[unit]:g} {unit}, and {left[unit]:g} are left"
+    unit = next(unit for unit, amount in most.items() if not ledger.fits(unit, amount))
+    return f"one request can take {most[unit]:g} {unit}, and {ledger.left(unit):g} are left"

@@ -19,7 +19,7 @@ from agentopt.core.errors import ConfigError
 from agentopt.llm import agent_box
 from agentopt.llm.agent_box import Allowed
 from agentopt.llm.relay import readable
-from agentopt.llm.secrets import safe_text, without_secrets
+from agentopt.llm.secrets import safe_text, without_secrets, without_values
 
 __all__ = ["Agent", "CommandModel", "find_agent"]
 
@@ -105,7 +105,7 @@ class CommandModel:
             end = safe_text(without_secrets(said, *self._agent.given.values())[-_SHOWN:])
             raise self._error("server", f"exit status {status}: {end or 'it wrote nothing to stderr'}")
         # what it prints may hold what it was given, and a reply goes into the log
-        shown = without_secrets(text.decode(errors="replace"), *self._agent.given.values())
+        shown = without_values(text.decode(errors="replace"), self._agent.given.values())
         return ChatReply(shown, self.answers_as, "stop", latency=time.monotonic() - begun)
 
     async def close(self) -> None:

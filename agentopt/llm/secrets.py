@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from agentopt.core.text import clean_text
 
-__all__ = ["safe_text", "without_secrets"]
+__all__ = ["safe_text", "without_secrets", "without_values"]
 
 _MARK = "[secret]"
 _SHORTEST = 8
@@ -26,9 +26,14 @@ _LOOKS_LIKE_ONE = re.compile(
 def without_secrets(text: str, *known: str, environ: Mapping[str, str] | None = None) -> str:
     """``text`` without the ``known`` secrets, without those the environment holds, and without what looks like one."""
     held = {*known, *_held(os.environ if environ is None else environ)}
-    for secret in sorted((secret for secret in held if len(secret) >= _SHORTEST), key=len, reverse=True):
-        text = text.replace(secret, _MARK)
-    return _LOOKS_LIKE_ONE.sub(_MARK, text)
+    return _LOOKS_LIKE_ONE.sub(_MARK, without_values(text, held))
+
+
+def without_values(text: str, values: Iterable[str]) -> str:
+    """``text`` without the very ``values``, for text that must not change otherwise; short ones stay, for they stand in anything."""
+    for value in sorted({value for value in values if len(value) >= _SHORTEST}, key=len, reverse=True):
+        text = text.replace(value, _MARK)
+    return text
 
 
 def safe_text(text: str, *known: str, limit: int = 300) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentopt.core.chat import MODEL_ERROR_KINDS, Attempt, ChatReply, ChatRequest, Message, ModelError, Usage
+from agentopt.core.chat import MODEL_ERROR_KINDS, ChatReply, ChatRequest, Message, ModelError, Usage
 
 FULL = ChatRequest((Message("system", "be brief"), Message("user", "why?")), 0.5, 100, ("END",), 7, 2, "reflect")
 PLAIN = ChatRequest((Message("user", "why?"),))
@@ -105,6 +105,6 @@ def test_an_error_says_after_how_many_attempts() -> None:
 
 
 def test_what_may_be_billed() -> None:
-    free = {kind for kind in MODEL_ERROR_KINDS if not Attempt("m", 1, 0.0, 0.0, kind).may_be_billed}
+    free = {kind for kind in MODEL_ERROR_KINDS if not ModelError(kind, "").may_be_billed}
     assert free == {"rate_limit", "bad_request", "auth", "context_length", "not_found"}
-    assert Attempt("m", 1, 0.0, 0.0).may_be_billed
+    assert not ModelError("server", "", attempts=0).may_be_billed, "it was never sent"

@@ -113,7 +113,7 @@ PYTHON = {
     "writing outside": (
         P + "places = ('', '/usr', '/usr/lib', '/box', '/etc', '/dev', '/proc/1', '/bin', '/proc/sys/kernel', '{folder}')\n"
         "refused(*(lambda place=place: open(place + '/x', 'w') for place in places), lambda: os.chmod('solve.py', 0o777),\n"
-        " lambda: open('/proc/sys/kernel/core_pattern', 'w').write('x'), lambda: os.rename('solve.py', 'x'),\n"
+        " lambda: os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY), lambda: os.rename('solve.py', 'x'),\n"
         " lambda: os.unlink('solve.py'))",
         "refused",
     ),

@@ -498,9 +498,10 @@ def test_nothing_outlives_a_killed_controller_without_namespaces(tmp_path, state
     with subprocess.Popen([sys.executable, "-c", code, state, "L2"], env=environment, stdout=subprocess.PIPE) as controller:
         assert controller.stdout is not None
         assert controller.stdout.readline() == b"ready\n"
-        time.sleep(0.2)
-        left = family(controller.pid)
-        assert len(left) >= 5  # scorer, zygote, guard, box, spare
+        deadline = time.monotonic() + 5
+        while len(left := family(controller.pid)) < 5:  # scorer, zygote, guard, box, spare
+            assert time.monotonic() < deadline, left
+            time.sleep(0.01)
         controller.kill()
     begun = time.monotonic()
     while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left) or any((tmp_path / "own").iterdir()):

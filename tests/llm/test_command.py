@@ -163,6 +163,14 @@ async def test_it_gets_no_variable_but_those_that_are_named(unsafe: bool) -> Non
         assert (found["HOME"], found["TMPDIR"]) == ("/box", "/tmp")
 
 
+async def test_what_it_was_given_does_not_come_back_and_nothing_else_is_touched(unsafe: bool) -> None:
+    environ = dict(os.environ) | {"PROVIDER_PASS": "planted-secret"}
+    text = await told(
+        "sh", "-c", 'echo "a basic algorithm: $PROVIDER_PASS"', unsafe_agent=unsafe, environ=environ, agent_env=("PROVIDER_PASS",)
+    )
+    assert text == "a basic algorithm: [secret]\n"
+
+
 # --- when it is stopped from outside
 
 
@@ -228,6 +236,14 @@ async def test_it_writes_nowhere_but_in_its_folder_and_tmp() -> None:
     places = ["/usr", "/etc", "/", "/proc/sys/kernel", "/bin", "/dev"]
     script = 'for at; do (echo > "$at/agentopt-test") 2>/dev/null && echo "$at"; done; echo x > /proc/sys/kernel/domainname; echo end'
     assert await told("sh", "-c", script, "sh", *places, "/tmp", "/dev/shm", ".") == "/tmp\n/dev/shm\n.\nend\n"
+
+
+@pytest.mark.usefixtures("box")
+async def test_it_cannot_open_a_setting_of_the_kernel_for_writing() -> None:
+    """Of root's agents too: of these files root is the owner, and no capability is asked for. Nothing is written here."""
+    places = "/proc/sys /proc/irq /proc/bus /proc/fs /proc/acpi /proc/scsi /proc/sysrq-trigger"
+    script = f'find {places} -type f 2>/dev/null | while read -r at; do (: >> "$at") 2>/dev/null && echo "$at"; done; echo end'
+    assert await told("sh", "-c", script) == "end\n"
 
 
 @pytest.mark.usefixtures("box")

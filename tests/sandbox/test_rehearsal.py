@@ -28,5 +28,8 @@ def test_nothing_is_left_of_it():
 @pytest.mark.parametrize("fault", ["load", "rollout"])
 def test_one_that_goes_wrong_stops_nobody(monkeypatch, fault):
     """A task's modules may have changed what boxes use; its candidates get to hear of it."""
+    sent = []
+    monkeypatch.setattr(wire.FrameSocket, "send", lambda self, control, body: sent.append(control["status"]))
     monkeypatch.setattr(harness.Harness, fault, lambda *arguments: harness.Outcome("crash", "something"))
     rehearsal.rehearse()
+    assert sent.count("crash") >= rehearsal._TIMES
