@@ -119,6 +119,7 @@ async def test_sending_to_one_that_is_gone_is_no_error():
     other.close()
     line.send({"to": "nobody"})
     await line.end(1)
+    assert await line.receive(1) is None
 
 
 async def test_hanging_up_on_one_that_is_gone_is_no_error():
@@ -126,3 +127,4 @@ async def test_hanging_up_on_one_that_is_gone_is_no_error():
     other.close()
     line.hang_up()
     await line.end(1)
+    assert await line.receive(1) is None
