@@ -1,4 +1,4 @@
-"""Shinka with its defaults, but one proposal and one evaluation at a time, and without embeddings and summaries, which take other models."""
+"""Shinka with its defaults, but one proposal and one evaluation at a time, without embeddings and summaries (other models make them)."""
 
 from __future__ import annotations
 
