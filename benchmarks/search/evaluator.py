@@ -129,7 +129,8 @@ class Evaluator:
             return Rated(None, "crash: the process ended")
         if status != "ok":
             return Rated(None, f"{status}: {message}")
-        verdict = self._judge.judge(case, output, Measured())
+        measured = Measured(rng_seed=rollout_seed(self._rng_seed, case.id, 0))
+        verdict = self._judge.judge(case, output, measured)
         return Rated(None, _said(verdict.failure)) if verdict.failure else Rated(verdict.scores[self._objective])
 
 

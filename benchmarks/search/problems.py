@@ -1,7 +1,8 @@
 """The tasks that searches are compared on: bundled ones with few and short train cases, so that an evaluation takes milliseconds.
 
-Nothing else of a task changes: seed, ``run``, ``score`` and the way its cases are drawn are its own. Held-out cases are drawn as the
-task draws its test split, or are other sizes of the problem where it has one instance only.
+Seed, ``run``, ``score`` and the way its cases are drawn are the task's own. So that an evaluation is the same to every search, the first
+objective alone counts, each case is run once, and a program that fails on one case fails. Held-out cases are those of the test split, or
+other sizes of the problem where it has one instance only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agentopt import Case, Task
+from agentopt import Case, Score, Task
 from agentopt.core.task import Parameter
 from agentopt.loading import load_task
 
@@ -54,15 +55,32 @@ def load(name: str) -> Problem:
     source, seconds, cut = PROBLEMS[name]
     task = load_task(source)
     train, held_out = cut(task.make_cases())
-    return Problem(name, replace(task, limits=replace(task.limits, seconds=seconds)), tuple(train), tuple(held_out))
+    plain = replace(
+        task,
+        objectives=task.objectives[:1],
+        functions={**task.functions, "score": _only(task.objectives[0].name, task.functions["score"])},
+        limits=replace(task.limits, seconds=seconds),
+        repeats=1,
+        on_case_failure="fail",
+    )
+    return Problem(name, plain, tuple(train), tuple(held_out))
 
 
-def _first(train: int, held_out: int, shorter: Callable[[Any], Any] = lambda given: given) -> Cut:
-    """So many cases of train and of test, their inputs made ``shorter``."""
+def _only(objective: str, score: Callable[..., Any]) -> Callable[..., Any]:
+    """``score`` without the other objectives."""
+
+    def judged(case: Case, output: Any, measured: Any) -> Score:
+        found = score(case, output, measured)
+        return Score(feedback=found.feedback, measures=found.measures, **{objective: found.scores[objective]})
+
+    return judged
+
+
+def _first(train: int, held_out: int, shorter: Callable[[Case], Case] = lambda case: case) -> Cut:
+    """So many cases of train, made ``shorter``, and of test, as they are."""
 
     def cut(cases: Mapping[str, tuple[Case, ...]]) -> tuple[list[Case], list[Case]]:
-        kept = [replace(case, input=shorter(case.input)) for case in cases["train"][:train]]
-        return kept, list(cases.get("test", ())[:held_out])
+        return [shorter(case) for case in cases["train"][:train]], list(cases.get("test", ())[:held_out])
 
     return cut
 
@@ -75,10 +93,22 @@ def _other_sizes(*sizes: int) -> Cut:
     return cut
 
 
+def _two_tours(case: Case) -> Case:
+    return replace(case, input={"points": case.input["points"][:2]})
+
+
+def _half_a_signal(case: Case) -> Case:
+    return replace(case, input={"signal": case.input["signal"][:200]}, expected=case.expected[:200])
+
+
 PROBLEMS: Mapping[str, tuple[str | Path, float, Cut]] = {
     "symbolic": (HERE / "symbolic.py", 2.0, _first(3, 8)),
-    "tsp_constructive": ("tsp_constructive", 2.0, _first(3, 4, lambda given: {"points": given["points"][:2]})),
+    "tsp_constructive": ("tsp_constructive", 2.0, _first(3, 4, _two_tours)),
     "circle_packing": ("circle_packing", 2.0, _other_sizes(17, 22)),
+    "heilbronn": ("heilbronn", 2.0, _first(2, 5)),
+    "online_scheduling": ("online_scheduling", 2.0, _first(2, 8)),
+    "signal_filter": ("signal_filter", 2.0, _first(2, 8, _half_a_signal)),
+    "sorting_network": ("sorting_network", 2.0, _first(6, 3)),
     "online_bin_packing": ("online_bin_packing", 2.0, _first(1, 2)),
 }
 """name -> where the task is, seconds that a candidate has per case, and which cases are taken."""

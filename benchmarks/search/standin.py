@@ -7,7 +7,7 @@ The one to be changed is
 - in any other: the first program after the last heading among ``HEADINGS``; else the first program.
 
 Every other program in the request can be crossed with it. It answers with hunks (SEARCH/REPLACE) if the request shows their marks, in
-``<CODE>`` if it names that, else in a fence. A request without a program, or that asks for no program, gets a sentence.
+``<CODE>`` if it names that, else in a fence. A request that asks for no program gets a sentence, or a list of them, always the same.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ HEADINGS = ("# Current Program", "# Current program", "## Current Component", "#
 SENTENCE = "Keep what works, change one thing at a time, and measure."
 REFUSAL = "I see nothing that could be changed."
 _SECTION = re.compile(r"<([a-z][a-z0-9-]*)-([0-9a-f]{12})>\n(.*?)\n</\1-\2>", re.DOTALL)
+_NUMBERED = re.compile(r"^Program \d+ \(.*\):\n", re.MULTILINE)
+_LIST = re.compile(r"numbered list of (\d+) items")
+_FORMS = re.compile(r"one fenced block|<<<<<<< SEARCH")
 _FENCE = re.compile(r"^(`{3,})[ \t]*([\w+-]*)[ \t]*\n(.*?)^\1[ \t]*$", re.DOTALL | re.MULTILINE)
 _ASKS_FOR_A_PROGRAM = re.compile(r"one fenced block|SEARCH/REPLACE|<<<<<<< SEARCH|<CODE>|within ``` blocks|complete new program")
 
@@ -41,6 +44,7 @@ class Asked:
     form: Form
     parent: str = ""
     others: tuple[str, ...] = ()
+    opening: str = ""
 
 
 def read(messages: Sequence[Mapping[str, Any]]) -> Asked:
@@ -53,7 +57,9 @@ def read(messages: Sequence[Mapping[str, Any]]) -> Asked:
     if not parent:
         return Asked("text")
     others = dict.fromkeys(program for program in (*programs, *_fenced(said)) if program != parent)
-    return Asked(_form(given), parent, tuple(others))
+    last = next((text for text in map(_text, reversed(messages)) if _FORMS.search(text)), given)
+    opening = "IDEA: one random change\n\n" if "`IDEA:`" in given else ""
+    return Asked(_form(given, last), parent, tuple(others), opening)
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -61,9 +67,10 @@ def _text(message: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else "\n".join(str(part.get("text", "")) for part in content)
 
 
-def _form(given: str) -> Form:
+def _form(given: str, last: str) -> Form:
+    """By the last message that shows one: a conversation may ask for another than before."""
     named = "<NAME>" in given
-    if "<<<<<<< SEARCH" in given:
+    if "<<<<<<< SEARCH" in last:
         return "named hunks" if named else "hunks"
     return "named code" if named else "fence"
 
@@ -72,8 +79,8 @@ def _in_sections(given: str) -> tuple[str, list[str]] | None:
     """The parent and all programs between tags with twelve digits; None if there are none."""
     found: list[tuple[str, str]] = []
     for match in _SECTION.finditer(given):
-        whole, inner = match[3], _fenced(match[3])
-        found += [(match[1], program) for program in (inner or ([whole] if is_program(whole) else []))]
+        pieces = _fenced(match[3]) or [piece.strip("\n") for piece in _NUMBERED.split(match[3])]
+        found += [(match[1], piece) for piece in pieces if is_program(piece)]
     if not found:
         return None
     order = [name for name in PARENTS if name in {name for name, _ in found}] or [found[0][0]]
@@ -112,13 +119,18 @@ class StandIn:
     def __call__(self, received: Received) -> Step:
         self.calls += 1
         asked = read(received.body.get("messages") or ())
-        return Step(SENTENCE if asked.form == "text" else self.answer(asked))
+        return Step(_bland(received.body) if asked.form == "text" else self.answer(asked))
 
     def answer(self, asked: Asked) -> str:
         """The text of the reply to a request for a program."""
         child = self._stream.draw(self.programs, asked.parent, asked.others)
         self.programs += 1
-        return REFUSAL if child is None else written(asked, child)
+        return REFUSAL if child is None else asked.opening + written(asked, child)
+
+
+def _bland(body: Mapping[str, Any]) -> str:
+    wanted = _LIST.search("\n".join(_text(message) for message in body.get("messages") or ()))
+    return "\n".join(f"{number}. {SENTENCE}" for number in range(1, int(wanted[1]) + 1)) if wanted else SENTENCE
 
 
 def written(asked: Asked, child: str) -> str:
