@@ -14,13 +14,14 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from agentopt.core.errors import ConfigError
 from benchmarks.rows import ROOT, commit, machine
 from benchmarks.search.cell import Cell
 from benchmarks.search.problems import PROBLEMS
@@ -35,6 +36,10 @@ SHINKA_TASKS, SHINKA_SEEDS, SHINKA_EVALUATIONS = ("circle_packing", "tsp_constru
 PEERS = ("openevolve", "gepa", "shinka")
 CONTROLS = ("best_of_n", "restarts")
 WITH_A_MODEL, WITHOUT = ("reevo", "evolve", "auto"), ("mutate", "memetic")
+READ_ONLY = ("failures", "feedback_cases", "artifacts", "attempts", "failed_edits")
+"""What only a model that reads can use: without it the stand-in answers the same."""
+NO_IDEAS = ("temperature", "max_output_tokens", "extra_calls", "if_known", "initial")
+OFF: Mapping[type, Sequence[Any]] = {bool: (False,), int: (0, 1), float: (0.0,), str: ("rewrite",)}
 _SPARE_SECONDS = 60
 
 
@@ -47,24 +52,36 @@ def command(search: str, pythons: Mapping[str, str]) -> tuple[list[str], dict[st
         return [sys.executable, "-m", "benchmarks.search.plain"], {"search": name}
     if find_spec(f"agentopt.optimizers.{name}") is None:
         return None
-    optimizer = {"name": name, "options": {switch: False}} if switch else {"name": name}
+    optimizer = {"name": name, "options": {switch: switched_off(name)[switch]}} if switch else {"name": name}
     return [sys.executable, "-m", "benchmarks.search.ours"], {"optimizer": optimizer, "asks": name not in WITHOUT}
 
 
-def switches(name: str = "evolve") -> list[str]:
-    """The ideas of an optimizer that can be switched off: the options that are true by default."""
+def switched_off(name: str = "evolve") -> dict[str, Any]:
+    """The ideas of an optimizer that this benchmark can measure, each with the value that leaves it out: false, or the least there is."""
     if find_spec(f"agentopt.optimizers.{name}") is None:
-        return []
+        return {}
     module = import_module(f"agentopt.optimizers.{name}")
-    options = [value for key, value in vars(module).items() if key.endswith("Options")]
-    return [field.name for kind in options for field in fields(kind) if field.default is True]
+    (options,) = (value for key, value in vars(module).items() if key == f"{name.title()}Options")
+    found: dict[str, Any] = {}
+    for field in fields(options):
+        if field.name not in (*READ_ONLY, *NO_IDEAS):
+            found[field.name] = next((off for off in OFF[type(field.default)] if _allowed(options, field.name, off)), field.default)
+    return {name: off for name, off in found.items() if off != getattr(options(), name)}
+
+
+def _allowed(options: type, name: str, value: Any) -> bool:
+    try:
+        options(**{name: value})
+    except ConfigError:
+        return False
+    return True
 
 
 def cells(given: argparse.Namespace) -> Iterator[tuple[str, str, int, int]]:
     """(task, search, seed, evaluations), seed by seed, so that what is done at any time is balanced."""
     searches = list(given.searches)
     if given.ablate:
-        searches = ["evolve", *(f"evolve-{switch}" for switch in switches())]
+        searches = ["evolve", *(f"evolve-{switch}" for switch in switched_off())]
     for seed in range(given.seeds):
         for task in given.tasks:
             yield from ((task, search, seed, given.evaluations) for search in searches)
