@@ -198,8 +198,8 @@ class Table:
 
 def write(rows: Sequence[Row], folder: Path) -> None:
     """Print the tables and write them to ``report.md`` in ``folder``."""
-    tables = [Table(task, rows) for task in PROBLEMS]
-    tables = [table for table in tables if table.searches]
+    begun = {row["task"] for row in rows}
+    tables = [table for table in (Table(task, rows) for task in PROBLEMS if task in begun) if table.searches]
     text = "\n".join([*_head(rows), *_summary(tables), *(line for table in tables for line in _part(table)), *_failures(rows)])
     (folder / "report.md").write_text(text + "\n")
     print(text)
