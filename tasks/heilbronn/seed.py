@@ -3,7 +3,7 @@ import numpy as np
 
 def construct(n):
     """n points (n, 2) in the unit square, among them no small triangle."""
-    return climb(parabola(n), 60, 0.0)
+    return np.clip(climb(parabola(n), 60, 0.0), 0.0, 1.0)
 
 
 def parabola(n):

@@ -8,7 +8,7 @@ def start(n):
     pairs = []
     for step in range(1, 6):
         stride = max(1, round(n * 0.5**step))
-        if stride > 0.3 * n:
+        if stride > 0.22 * n:
             pairs += [(low, low + stride) for low in range(n - stride) if low // stride % 2 == 0]
     return pairs
 

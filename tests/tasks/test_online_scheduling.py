@@ -168,6 +168,14 @@ def test_a_schedule_for_other_jobs_is_rejected() -> None:
         judged(schedule(rng_seed=6), rng_seed=5)
 
 
+def test_who_forges_the_random_numbers_is_judged_on_the_true_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(random, "lognormvariate", lambda mean, spread: 0.01)
+        plan = schedule()
+    with pytest.raises(Reject, match="at the same time"):
+        judged(plan)
+
+
 def forged(job: int, machine: int | None = None, start: int | None = None) -> np.ndarray:
     plan = schedule()
     plan[job] = plan[job, 0] if machine is None else machine, plan[job, 1] if start is None else start

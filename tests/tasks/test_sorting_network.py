@@ -131,11 +131,12 @@ def test_merge_exchange_has_batchers_size(n: int, size: int) -> None:
     assert judged(known, n).scores["size"] == size / MODULE.BEST_SIZE[n]
 
 
-@pytest.mark.parametrize("n", [4, 7, 10])
-def test_the_seed_has_the_size_of_bubble_sort(n: int) -> None:
-    found = judged(network("seed.py", n), n)
-    assert found.scores["size"] == n * (n - 1) / 2 / MODULE.BEST_SIZE[n]
-    assert " 0 of them never exchange" in found.feedback
+@pytest.mark.parametrize("n", [4, 7, 16])
+def test_the_seed_is_a_little_better_than_bubble_sort(n: int) -> None:
+    seed = bundled.names(bundled.TASKS / "sorting_network" / "seed.py")
+    bubbles, found = seed["needed"](n, seed["bubbles"](n)), network("seed.py", n)
+    assert len(bubbles) == n * (n - 1) / 2 > len(found) >= MODULE.BEST_SIZE[n]
+    assert " 0 of them never exchange" in judged(found, n).feedback
 
 
 @settings(max_examples=30, deadline=None)
@@ -148,7 +149,7 @@ def test_the_seed_keeps_only_what_is_needed_and_still_sorts(start: list[tuple[in
 
 def test_best_known_numbers_are_ordered() -> None:
     for table in (MODULE.BEST_SIZE, MODULE.BEST_DEPTH):
-        assert list(table) == list(range(4, 25))
+        assert list(table) == list(range(4, 23))
         assert sorted(table.values()) == list(table.values())
 
 
@@ -158,12 +159,12 @@ def test_best_known_numbers_are_ordered() -> None:
 @pytest.mark.parametrize(
     ("name", "split", "size", "depth"),
     [
-        ("seed.py", "train", 1.3165, 1.9492),
-        ("seed.py", "validation", 1.6443, 2.5460),
-        ("seed.py", "test", 2.0697, 3.3051),
+        ("seed.py", "train", 1.2552, 1.7825),
+        ("seed.py", "validation", 1.5398, 2.4484),
+        ("seed.py", "test", 1.9054, 3.0782),
         ("known/merge_exchange.py", "train", 1.0115, 1.0810),
-        ("known/merge_exchange.py", "validation", 1.0509, 1.1730),
-        ("known/merge_exchange.py", "test", 1.0632, 1.2149),
+        ("known/merge_exchange.py", "validation", 1.0455, 1.1680),
+        ("known/merge_exchange.py", "test", 1.0622, 1.2011),
         ("known/optimal.py", "train", 1.0, 1.0238),
     ],
 )
