@@ -124,7 +124,7 @@ def test_the_optimum_is_reached_by_a_known_network(n: int) -> None:
     assert judged(network("known/optimal.py", n), n).scores["size"] == 1.0
 
 
-@pytest.mark.parametrize(("n", "size"), [(8, 19), (10, 31), (16, 63), (22, 114)])
+@pytest.mark.parametrize(("n", "size"), [(8, 19), (10, 31), (16, 63), (20, 97)])
 def test_merge_exchange_has_batchers_size(n: int, size: int) -> None:
     known = network("known/merge_exchange.py", n)
     assert len(known) == size
@@ -149,7 +149,7 @@ def test_the_seed_keeps_only_what_is_needed_and_still_sorts(start: list[tuple[in
 
 def test_best_known_numbers_are_ordered() -> None:
     for table in (MODULE.BEST_SIZE, MODULE.BEST_DEPTH):
-        assert list(table) == list(range(4, 23))
+        assert list(table) == list(range(4, 21))
         assert sorted(table.values()) == list(table.values())
 
 
@@ -159,13 +159,13 @@ def test_best_known_numbers_are_ordered() -> None:
 @pytest.mark.parametrize(
     ("name", "split", "size", "depth"),
     [
-        ("seed.py", "train", 1.2552, 1.7825),
-        ("seed.py", "validation", 1.5398, 2.4484),
-        ("seed.py", "test", 1.9054, 3.0782),
-        ("known/merge_exchange.py", "train", 1.0115, 1.0810),
-        ("known/merge_exchange.py", "validation", 1.0455, 1.1680),
-        ("known/merge_exchange.py", "test", 1.0622, 1.2011),
-        ("known/optimal.py", "train", 1.0, 1.0238),
+        ("seed.py", "train", 1.2840, 1.8190),
+        ("seed.py", "validation", 1.5525, 2.5476),
+        ("seed.py", "test", 1.7467, 2.7882),
+        ("known/merge_exchange.py", "train", 1.0138, 1.0971),
+        ("known/merge_exchange.py", "validation", 1.0396, 1.1270),
+        ("known/merge_exchange.py", "test", 1.0522, 1.1761),
+        ("known/optimal.py", "train", 1.0, 1.0286),
     ],
 )
 def test_the_figures_of_the_readme_hold(name: str, split: str, size: float, depth: float) -> None:
