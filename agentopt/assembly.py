@@ -128,25 +128,25 @@ class Job:
     def parts(self, store: Store, limits: Mapping[str, float] | None = None) -> Parts:
         """The live parts. ``limits`` are those of the whole run, if it got more. Raises ConfigError for unknown names or options."""
         chat = models.journal_of(self.config, self.budget if limits is None else limits, self.model)
-        return Parts(self.card, self.schedule, self._optimizer(chat), self._archive(), self.executor(store.put), store, chat)
+        archive = self._archive(self.config.archive.name, self.config.archive.options)
+        return Parts(self.card, self.schedule, self._optimizer(chat), archive, self.executor(store.put), store, chat)
 
     def _optimizer(self, chat: Chat | None) -> Optimizer:
         name, given, options = self.config.optimizer.name, self.optimizer, _flat(self.config.optimizer.options)
 
-        def build(name: str, options: Mapping[str, Any]) -> Optimizer:
-            return plugins.resolve("optimizers", name)(context(name, options))
+        def build(name: str, options: Mapping[str, Any], chat: Chat | None) -> Optimizer:
+            return plugins.resolve("optimizers", name)(context(name, options, chat))
 
-        def context(name: str, options: Mapping[str, Any]) -> OptimizerContext:
+        def context(name: str, options: Mapping[str, Any], chat: Chat | None) -> OptimizerContext:
             prompts = models.prompts_of(self.config, name) if chat else None
-            return OptimizerContext(self.card, options, build, chat, prompts)
+            return OptimizerContext(self.card, options, build, self._archive, chat, prompts)
 
         if given is None:
-            return build(name, options)
-        return given if hasattr(given, "propose") and not isinstance(given, type) else given(context(name, options))
+            return build(name, options, chat)
+        return given if hasattr(given, "propose") and not isinstance(given, type) else given(context(name, options, chat))
 
-    def _archive(self) -> Archive:
-        context = ArchiveContext(self.card.objectives, self.card.measures, self.config.archive.options)
-        return plugins.resolve("archives", self.config.archive.name)(context)
+    def _archive(self, name: str, options: Mapping[str, Any]) -> Archive:
+        return plugins.resolve("archives", name)(ArchiveContext(self.card.objectives, self.card.measures, options, self._archive))
 
     @property
     def wish(self) -> Wish:

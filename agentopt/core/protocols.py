@@ -22,6 +22,7 @@ __all__ = [
     "ExecutorContext",
     "Exhausted",
     "ManySession",
+    "ObservesRefusals",
     "Optimizer",
     "OptimizerContext",
     "Prompts",
@@ -90,6 +91,13 @@ class View(Protocol):
         """Any candidate told so far, read from the log; None if there is no such candidate."""
         ...
 
+    def texts(self, entry: Entry, limit: int) -> Mapping[str, str]:
+        """What its search rollouts left behind beside scores, name -> text of at most ``limit`` characters.
+
+        ``printed`` is what the first failed rollout, or else the last, printed; the others are its artifacts, as far as they are UTF-8.
+        """
+        ...
+
 
 @runtime_checkable
 class Optimizer(Protocol):
@@ -101,6 +109,15 @@ class Optimizer(Protocol):
 
     def observe(self, entry: Entry, admission: Admission) -> None:
         """Deterministic: called for every candidate told, in log order, also on resume. The seed comes first."""
+        ...
+
+
+@runtime_checkable
+class ObservesRefusals(Protocol):
+    """An optimizer that also wants to know of its own ``Refused`` answers."""
+
+    def observe_refusal(self, refused: Refused) -> None:
+        """Deterministic, called in log order among the calls of ``observe``, also on resume."""
         ...
 
 
@@ -121,6 +138,10 @@ class Chat(Protocol):
         """
         ...
 
+    def only(self, model: str) -> Chat:
+        """The same with one of its models alone. Raises ConfigError for a name that is not in ``models``."""
+        ...
+
 
 @runtime_checkable
 class Prompts(Protocol):
@@ -133,14 +154,17 @@ class Prompts(Protocol):
 
 @dataclass(frozen=True)
 class OptimizerContext:
-    """What an optimizer's factory gets. ``child(name, options)`` builds another optimizer, for compositions.
+    """What an optimizer's factory gets.
 
-    ``chat`` is None when no model is named. ``prompts`` are the optimizer's own templates.
+    ``child(name, options, chat)`` builds another optimizer, for compositions; ``chat`` is the one it asks. ``archive(name, options)``
+    builds an archive of the optimizer's own, which it fills in ``observe``; the run's archive is another. ``chat`` is None when no model
+    is named. ``prompts`` are the optimizer's own templates.
     """
 
     task: TaskCard
     options: Mapping[str, Any]
-    child: Callable[[str, Mapping[str, Any]], Optimizer]
+    child: Callable[[str, Mapping[str, Any], Chat | None], Optimizer]
+    archive: Callable[[str, Mapping[str, Any]], Archive]
     chat: Chat | None = None
     prompts: Prompts | None = None
 
@@ -172,11 +196,12 @@ class Archive(Protocol):
 
 @dataclass(frozen=True)
 class ArchiveContext:
-    """What an archive's factory gets."""
+    """What an archive's factory gets. ``child(name, options)`` builds another archive, for those that hold several."""
 
     objectives: tuple[Objective, ...]
     measures: tuple[Measure, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    child: Callable[[str, Mapping[str, Any]], Archive] | None = None
 
 
 @runtime_checkable

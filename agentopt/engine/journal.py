@@ -18,10 +18,10 @@ from weakref import WeakValueDictionary
 from agentopt.core.budget import Ledger
 from agentopt.core.calls import Bound
 from agentopt.core.chat import ChatModel, ChatReply, ChatRequest, ModelError, Usage
-from agentopt.core.errors import BudgetSpent, RunFailed
+from agentopt.core.errors import BudgetSpent, ConfigError, RunFailed
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
-from agentopt.core.protocols import Store
+from agentopt.core.protocols import Chat, Store
 from agentopt.engine.rewind import ASKING, Rewind
 from agentopt.llm.choosers import Chooser
 from agentopt.llm.prices import Price, cost, upper_bound
@@ -87,7 +87,16 @@ class Journal:
 
     async def complete(self, request: ChatRequest, rng: Random) -> ChatReply:
         """As in ``core.protocols.Chat``. Raises RunFailed when no model is left that keeps to its cap."""
-        name = self._chooser.choose(rng, self._pending, self._stopped)
+        return await self.complete_by(self._chooser.choose(rng, self._pending, self._stopped), request)
+
+    def only(self, model: str) -> Chat:
+        """As in ``core.protocols.Chat``."""
+        if model not in self._models:
+            raise ConfigError(f"there is no model {model!r} in this run; there is {', '.join(self._models)}")
+        return _Only(self, model)
+
+    async def complete_by(self, name: str, request: ChatRequest) -> ChatReply:
+        """A reply by the model of that name."""
         request = self._capped(request)
         found = self._find(name, request.digest)
         await self.rewind.until(found[0] if found else float("inf"))
@@ -95,7 +104,7 @@ class Journal:
             request = self._capped(request)  # the budget may be another one since
         async with self._turns.setdefault((name, request.digest), asyncio.Lock()):
             found = found or self._find(name, request.digest)
-            self._check_all()
+            self._check(name)
             reply = found[1] if found else await self._ask(name, request)
         self._note(request.digest)
         return reply
@@ -148,9 +157,12 @@ class Journal:
                 return event.seq, _reply(event.data, store.get(event.data["text"]).decode())
         return None
 
-    def _check_all(self) -> None:
+    def _check(self, name: str) -> None:
+        """The chooser gives a model that is stopped only if there is no other; who wants that one alone gets an error of the model's."""
         if self._stopped and all(name in self._stopped for name in self._models):
             raise RunFailed("; ".join(self._stopped.values()))
+        if name in self._stopped:
+            raise ModelError("malformed", self._stopped[name])
 
     # --- one attempt -----------------------------------------------------------------------------------------------
 
@@ -245,6 +257,22 @@ class Journal:
     def _credit(self, index: int, gain: float) -> None:
         for model, usd in self._asked.pop(index, {}).values():
             self._chooser.observe(model, gain, usd)
+
+
+class _Only:
+    """A journal's ``Chat`` with one model alone."""
+
+    def __init__(self, journal: Journal, model: str) -> None:
+        self._journal = journal
+        self.models: Sequence[str] = [model]
+
+    async def complete(self, request: ChatRequest, rng: Random) -> ChatReply:
+        return await self._journal.complete_by(self.models[0], request)
+
+    def only(self, model: str) -> Chat:
+        if model not in self.models:
+            raise ConfigError(f"there is no model {model!r} here; there is {self.models[0]}")
+        return self
 
 
 class _Metered:

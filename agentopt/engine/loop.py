@@ -16,7 +16,7 @@ from agentopt.core.chat import ModelError
 from agentopt.core.errors import BudgetSpent, ConfigError, RunFailed
 from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.fold import RunState
-from agentopt.core.protocols import Answer, Exhausted, Refused, Wait
+from agentopt.core.protocols import Answer, Exhausted, ObservesRefusals, Refused, Wait
 from agentopt.core.rng import stream
 from agentopt.core.task import Values
 from agentopt.engine.journal import Journal
@@ -236,6 +236,8 @@ class Loop:
         elif isinstance(answer, Refused):
             note = {"kind": "refused", "index": index, "text": answer.kind, "memo": dict(answer.memo)}
             self._run.append("note", note | self._calls(index))
+            if isinstance(self._run.parts.optimizer, ObservesRefusals):
+                self._run.parts.optimizer.observe_refusal(answer)
             self._waited_at = -1  # who waits for what was being asked has waited in vain
             self._stopping.note_ask(new=False)
             self._stopping.note_refusal(answer)

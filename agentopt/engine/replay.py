@@ -11,6 +11,7 @@ from agentopt.core.candidate import Candidate
 from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure, Rollout
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
+from agentopt.core.protocols import ObservesRefusals, Refused
 from agentopt.engine.known import Known
 from agentopt.engine.plan import Parts
 
@@ -72,6 +73,11 @@ class Replay:
 
     def _on_confirmed(self, event: Event) -> None:
         self.open[event.data["candidate"]].confirmed = True
+
+    def _on_note(self, event: Event) -> None:
+        optimizer = self._parts.optimizer
+        if event.data["kind"] == "refused" and isinstance(optimizer, ObservesRefusals):
+            optimizer.observe_refusal(Refused(event.data["text"], event.data["memo"]))
 
     def _on_admitted(self, event: Event) -> None:
         data = event.data

@@ -8,6 +8,7 @@ from random import Random
 from agentopt.core.candidate import Candidate
 from agentopt.core.evaluation import Entry
 from agentopt.core.protocols import TaskCard
+from agentopt.core.text import clean_text
 from agentopt.engine.run import Run
 from agentopt.engine.stopping import Stopping
 
@@ -42,3 +43,18 @@ class RunView:
 
     def entry(self, candidate_id: str) -> Entry | None:
         return self._run.entry(candidate_id)
+
+    def texts(self, entry: Entry, limit: int) -> Mapping[str, str]:
+        rollouts = [rollout for rollout in entry.evaluation.rollouts if rollout.split == "train"] if entry.evaluation else []
+        told = next((rollout for rollout in rollouts if rollout.failure), rollouts[-1] if rollouts else None)
+        if told is None:
+            return {}
+        digests = {**told.artifacts, **({"printed": told.printed} if told.printed else {})}
+        read = {name: self._text(digest, limit) for name, digest in digests.items()}
+        return {name: text for name, text in read.items() if text}
+
+    def _text(self, digest: str, limit: int) -> str:
+        try:
+            return clean_text(self._run.store.get(digest).decode(), limit)
+        except UnicodeDecodeError:
+            return ""

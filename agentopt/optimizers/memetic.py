@@ -66,7 +66,7 @@ class Memetic:
     def __init__(self, context: OptimizerContext) -> None:
         own, parts = _split(context.options)
         self._options = read_options(MemeticOptions, own, _NAME)
-        self._parts: dict[str, Optimizer] = {name: context.child(name, parts[name]) for name in _CHILDREN}
+        self._parts: dict[str, Optimizer] = {name: context.child(name, parts[name], context.chat) for name in _CHILDREN}
         self._first = context.task.objectives[:1]
         self._credit = {name: _Credit() for name in _CHILDREN}
         self._best = math.inf

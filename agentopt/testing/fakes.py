@@ -120,3 +120,7 @@ class FakeView:
 
     def entry(self, candidate_id: str) -> Entry | None:
         return self._entries.get(candidate_id)
+
+    def texts(self, entry: Entry, limit: int) -> Mapping[str, str]:
+        """Nothing: made-up rollouts leave nothing behind."""
+        return {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from agentopt.core.candidate import Candidate, Proposal
 from agentopt.core.evaluation import Admission, Entry
-from agentopt.core.protocols import Answer, Optimizer, TaskCard, Wait
+from agentopt.core.protocols import Answer, ObservesRefusals, Optimizer, Refused, TaskCard, Wait
 from agentopt.core.rng import stream
 from agentopt.testing.fakes import FakeView, make_entry
 
@@ -30,6 +30,8 @@ class History:
         self.told: list[tuple[Entry, Admission]] = []
         self.answers: list[Answer] = []
         self.pending: list[Candidate] = []
+        self.refused: dict[int, list[Refused]] = {}
+        """By how many results had been told before."""
         self._failing = failing
         self._lag = lag
         self._known: dict[str, Entry] = {}
@@ -50,6 +52,8 @@ class History:
         if isinstance(answer, Sequence):
             for proposal in answer:
                 self._take(proposal)
+        if isinstance(answer, Refused):
+            self._refuse(answer)
         if isinstance(answer, Wait) and self.pending:
             self._tell(self.pending.pop(0))
         while len(self.pending) > self._lag:
@@ -63,11 +67,19 @@ class History:
     def replayed(self, make: Callable[[], Optimizer]) -> Optimizer:
         """A fresh optimizer that has observed all that was told, as it comes back from a log: through JSON."""
         fresh = make()
-        for entry, admission in self.told:
+        for index, (entry, admission) in enumerate(self.told):
+            for refused in self.refused.get(index, ()):
+                _tell_refusal(fresh, refused)
             candidate = entry.candidate
             values, memo = json.loads(json.dumps([dict(candidate.values), dict(candidate.memo)]))
             fresh.observe(replace(entry, candidate=replace(candidate, values=values, memo=memo)), admission)
+        for refused in self.refused.get(len(self.told), ()):
+            _tell_refusal(fresh, refused)
         return fresh
+
+    def _refuse(self, refused: Refused) -> None:
+        self.refused.setdefault(len(self.told), []).append(refused)
+        _tell_refusal(self.optimizer, refused)
 
     def _take(self, proposal: Proposal) -> None:
         candidate = Candidate.of(proposal, self.task.parameters, 1)
@@ -101,6 +113,11 @@ class History:
 def _made_up(candidate_id: str, objective: str) -> float:
     digest = hashlib.sha256(f"{candidate_id}:{objective}".encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32
+
+
+def _tell_refusal(optimizer: Optimizer, refused: Refused) -> None:
+    if isinstance(optimizer, ObservesRefusals):
+        optimizer.observe_refusal(Refused(refused.kind, json.loads(json.dumps(dict(refused.memo)))))
 
 
 def plain(value: Any) -> str:

@@ -8,9 +8,21 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentopt import plugins
 from agentopt.core.candidate import Proposal
 from agentopt.core.evaluation import Admission, Entry
-from agentopt.core.protocols import Answer, Exhausted, Optimizer, OptimizerContext, Refused, TaskCard, Wait
+from agentopt.core.protocols import (
+    Answer,
+    Archive,
+    ArchiveContext,
+    Chat,
+    Exhausted,
+    Optimizer,
+    OptimizerContext,
+    Refused,
+    TaskCard,
+    Wait,
+)
 from agentopt.core.task import Parameter, Task
 from agentopt.testing.fakes import make_task, task_card
 from agentopt.testing.history import History, plain
@@ -38,9 +50,14 @@ class OptimizerContract:
     def options(self) -> Mapping[str, Any]:
         return {}
 
-    def child(self, name: str, options: Mapping[str, Any]) -> Optimizer:
+    def child(self, name: str, options: Mapping[str, Any], chat: Chat | None) -> Optimizer:
         """Builds the optimizers that a composed one names."""
-        raise NotImplementedError(f"the optimizer asked for another one, {name!r}: give child(name, options)")
+        raise NotImplementedError(f"the optimizer asked for another one, {name!r}: give child(name, options, chat)")
+
+    def archive(self, name: str, options: Mapping[str, Any]) -> Archive:
+        """Builds the archives that an optimizer keeps for itself: agentopt's own by name."""
+        card = self._card()
+        return plugins.resolve("archives", name)(ArchiveContext(card.objectives, card.measures, options, self.archive))
 
     def test_proposals_are_complete(self) -> None:
         card = self._card()
@@ -123,7 +140,7 @@ class OptimizerContract:
         return task_card(self.task())
 
     def _build(self) -> Optimizer:
-        return self.make(OptimizerContext(self._card(), self.options(), self.child))
+        return self.make(OptimizerContext(self._card(), self.options(), self.child, self.archive))
 
     def _start(self, *, failing: int = 0, lag: int = 0) -> History:
         return History(self._card(), self._build(), failing=failing, lag=lag)

@@ -14,7 +14,7 @@ import pytest
 import agentopt.archives
 import agentopt.executors
 import agentopt.optimizers
-from agentopt.core.protocols import Archive, Executor, Optimizer, OptimizerContext, Store
+from agentopt.core.protocols import Archive, Chat, Executor, Optimizer, OptimizerContext, Store
 from agentopt.loading import bundled_root
 from agentopt.prompts.templates import Templates
 from agentopt.store.memory import MemoryStore
@@ -39,8 +39,8 @@ def factory(module: Any) -> Any:
     return getattr(module, module.__all__[0])
 
 
-def child(name: str, options: Mapping[str, Any]) -> Optimizer:
-    return optimizer(name, OptimizerContext(task_card(make_task()), options, child))
+def child(name: str, options: Mapping[str, Any], chat: Chat | None = None) -> Optimizer:
+    return optimizer(name, OptimizerContext(task_card(make_task()), options, child, OptimizerContract().archive))
 
 
 def optimizer(name: str, context: OptimizerContext) -> Optimizer:
@@ -54,7 +54,7 @@ def passing(module: Any, contract: type) -> type:
     body: dict[str, Any] = {"make": lambda self, context: factory(module)(context)}
     if contract is OptimizerContract:
         body["make"] = lambda self, context: optimizer(module.__name__.rpartition(".")[2], context)
-        body["child"] = lambda self, name, options: child(name, options)
+        body["child"] = lambda self, name, options, chat: child(name, options)
     return type(f"Test{factory(module).__name__}", (contract,), body)
 
 

@@ -321,4 +321,4 @@ def test_a_contract_without_make_says_so(contract: Any) -> None:
 
 def test_a_composed_optimizer_needs_child() -> None:
     with pytest.raises(NotImplementedError, match="'mutate': give child"):
-        OptimizerContract().child("mutate", {})
+        OptimizerContract().child("mutate", {}, None)

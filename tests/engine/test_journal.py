@@ -570,3 +570,46 @@ async def test_budget_spent_is_an_error_of_its_own():
     await run.run()
     with pytest.raises(BudgetSpent, match="one request can take 1 calls, and 0 are left"):
         await chat.complete(ChatRequest((Message("user", "1"),)), Random(0))
+
+
+async def test_one_model_alone():
+    class Choosy(Asker):
+        async def propose(self, view: Any, n: int, rng: Random) -> Any:
+            self.chat = self.journal.only("second")
+            return await super().propose(view, n, rng)
+
+        def __init__(self, chat: Any) -> None:
+            super().__init__(chat)
+            self.journal = chat
+
+    first, second = Oracle("first"), Oracle("second")
+    chat = journal_of(first, second)
+    run = world(first, Choosy, chat=chat)
+    await run.run()
+    assert second.asked
+    assert not first.asked
+    alone = chat.only("second")
+    assert alone.models == ["second"]
+    assert alone.only("second") is alone
+    for other in (chat, alone):
+        with pytest.raises(ConfigError, match="there is no model 'third'"):
+            other.only("third")
+
+
+async def test_one_model_alone_that_counts_beyond_its_cap_fails_and_the_others_go_on():
+    class Choosy(Asker):
+        async def propose(self, view: Any, n: int, rng: Random) -> Any:
+            self.chat = self.journal.only(("greedy", "modest")[rng.randrange(2)])
+            return await super().propose(view, n, rng)
+
+        def __init__(self, chat: Any) -> None:
+            super().__init__(chat)
+            self.journal = chat
+
+    greedy, modest = Oracle("greedy", usage=Usage(10, 5000)), Oracle("modest")
+    run = world(greedy, Choosy, chat=journal_of(greedy, modest), budget={"evals": 12, "tokens": 100_000})
+    state = await run.run()
+    assert len(greedy.asked) == 1
+    assert "greedy counted 5000" in " ".join(state.warnings)
+    assert state.failures["refused"]
+    assert len(modest.asked) == 10

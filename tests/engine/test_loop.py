@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
 from agentopt import Admission, Case, Exhausted, Objective, Proposal, Refused, RunFailed, Wait
+from agentopt.core.candidate import Candidate
 from agentopt.core.errors import ConfigError, SeedFailed
-from agentopt.core.evaluation import Failure
+from agentopt.core.evaluation import Entry, Failure, Rollout
 from agentopt.core.fold import fold
 from agentopt.engine.plan import Plan
+from agentopt.engine.run import Run
+from agentopt.engine.stopping import Stopping
+from agentopt.engine.view import RunView
 from tests.engine.world import Climber, Forgetful, Kill, ListStore, World, make_task, parabola
 
 
@@ -465,3 +471,55 @@ async def test_view_reads_any_candidate_from_the_log():
     assert left["evals"] == 0
     assert 50 < left["seconds"] < 60
     assert len(front) == 1
+
+
+async def test_view_gives_the_texts_that_rollouts_left_behind():
+    seen: list[Mapping[str, str]] = []
+
+    class Reading(Climber):
+        async def propose(self, view: Any, n: int, rng: Random) -> Any:
+            seen.append(view.texts(view.entry(self.seen[-1][0]), 100))
+            return await super().propose(view, n, rng)
+
+    world = World(budget={"evals": 4}, optimizer=Reading())
+    put = world.store.put
+
+    def leave(rollout: Rollout) -> Rollout:
+        if rollout.case == "a":
+            return replace(rollout, printed=put(b"not shown"))
+        artifacts = {"profile": put(b"x" * 200), "picture": put(b"\xff\xfe"), "empty": put(b"")}
+        return replace(rollout, printed=put(b"hello\x07"), artifacts=artifacts)
+
+    world.executor.leave = leave
+    await world.run()
+    assert seen[0]["printed"] == "hello"
+    assert set(seen[0]) == {"printed", "profile"}
+    assert len(seen[0]["profile"]) <= 100
+    assert RunView(world.run_, Stopping(world.run_)).texts(Entry(Candidate("nobody", {}), None), 10) == {}
+
+
+async def test_refusals_are_observed_and_replayed_in_their_place():
+    class Refusing(Climber):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heard: list[Any] = []
+
+        def observe(self, entry: Entry, admission: Admission) -> None:
+            super().observe(entry, admission)
+            self.heard.append(entry.id)
+
+        def observe_refusal(self, refused: Refused) -> None:
+            self.heard.append((refused.kind, dict(refused.memo)))
+
+        async def propose(self, view: Any, n: int, rng: Random) -> Any:
+            return Refused("empty", {"told": len(self.seen)}) if rng.random() < 0.4 else await super().propose(view, n, rng)
+
+    first = Refusing()
+    world = World(optimizer=first, budget={"evals": 12})
+    await world.run()
+    assert any(isinstance(item, tuple) for item in first.heard)
+    second = Refusing()
+    again = World(optimizer=second, budget={"evals": 12}, store=world.store)
+    for _ in Run(again.parts, Plan()).restore():
+        pass
+    assert second.heard == first.heard

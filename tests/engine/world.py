@@ -105,6 +105,8 @@ class FakeExecutor:
         """This many rollouts fail by our own doing."""
         self.at_once = 1
         """Sessions do so many rollouts at once."""
+        self.leave: Callable[[Rollout], Rollout] = lambda rollout: rollout
+        """What a rollout with scores leaves behind beside them."""
 
     async def open(self, candidate: Any) -> Any:
         self.opened += 1
@@ -132,7 +134,7 @@ class _FakeSession:
         measured = Measured(wall=max(0.001, executor.delay(values, case)))
         if isinstance(found, Failure):
             return Rollout(case, split, repeat, rng_seed, failure=found, measured=measured)
-        return Rollout(case, split, repeat, rng_seed, scores={"score": found}, measured=measured)
+        return executor.leave(Rollout(case, split, repeat, rng_seed, scores={"score": found}, measured=measured))
 
     async def close(self) -> None:
         self.executor.closed += 1

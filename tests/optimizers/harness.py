@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from agentopt import plugins
 from agentopt.core.candidate import Candidate, Proposal, candidate_id
 from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure
-from agentopt.core.protocols import Optimizer, OptimizerContext, TaskCard
+from agentopt.core.protocols import Archive, ArchiveContext, Optimizer, OptimizerContext, TaskCard
 from agentopt.core.task import Objective, Parameter
 from agentopt.optimizers.memetic import Memetic
 from agentopt.optimizers.mutate import Mutate
@@ -24,7 +25,16 @@ def card(*parameters: Parameter, direction: str = "min") -> TaskCard:
 
 
 def build(kind: str, task: TaskCard, options: Mapping[str, Any] | None = None) -> Optimizer:
-    return KINDS[kind](OptimizerContext(task, options or {}, lambda name, more: build(name, task, more)))
+    return KINDS[kind](OptimizerContext(task, options or {}, lambda name, more, chat: build(name, task, more), own_archive(task)))
+
+
+def own_archive(task: TaskCard) -> Callable[[str, Mapping[str, Any]], Archive]:
+    """Builds archives as a run does for optimizers that keep their own."""
+
+    def make(name: str, options: Mapping[str, Any]) -> Archive:
+        return plugins.resolve("archives", name)(ArchiveContext(task.objectives, task.measures, options, make))
+
+    return make
 
 
 class ListView:
@@ -52,6 +62,9 @@ class ListView:
 
     def entry(self, candidate_id: str) -> Entry | None:
         return self.entries.get(candidate_id)
+
+    def texts(self, entry: Entry, limit: int) -> Mapping[str, str]:
+        return {}
 
 
 class Run:

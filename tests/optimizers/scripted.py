@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from random import Random
 
 from agentopt.core.chat import ChatReply, ChatRequest
@@ -22,7 +23,7 @@ class ScriptedChat:
     ``paid`` are the requests in order; ``asked`` counts all calls. Each call lets others go first, as a call of a model would.
     """
 
-    models = ("fake:one", "fake:two")
+    models: Sequence[str] = ("fake:one", "fake:two")
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -39,6 +40,11 @@ class ScriptedChat:
             reply = self._script(request)
             self._replies[key] = reply if isinstance(reply, ChatReply) else ChatReply(reply, "fake-model", "stop")
         return self._replies[key]
+
+    def only(self, model: str) -> ScriptedChat:
+        alone = copy(self)  # what was paid for is shared
+        alone.models = (model,)
+        return alone
 
     @property
     def steps(self) -> list[str]:

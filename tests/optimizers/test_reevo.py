@@ -38,10 +38,10 @@ def templates(budget: int = 30_000) -> Templates:
 
 
 def build(chat: ScriptedChat, task: TaskCard, budget: int = 30_000, **options: Any) -> Reevo:
-    def child(name: str, options: Mapping[str, Any]) -> Optimizer:
-        raise AssertionError(f"it asked for {name}")
+    def nothing(*asked: Any) -> Any:
+        raise AssertionError(f"it asked for {asked[0]}")
 
-    return Reevo(OptimizerContext(task, options, child, chat, templates(budget)))
+    return Reevo(OptimizerContext(task, options, nothing, nothing, chat, templates(budget)))
 
 
 class Play:
@@ -512,7 +512,7 @@ def test_bad_options_are_refused(options: dict[str, Any], why: str) -> None:
 
 
 def test_it_needs_a_model_and_its_templates() -> None:
-    context = OptimizerContext(card(), {}, lambda name, options: Reevo(context))
+    context = OptimizerContext(card(), {}, lambda *asked: Reevo(context), lambda *asked: pytest.fail("no archive is needed"))
     with pytest.raises(ConfigError, match=r"^reevo needs a model: --model openai:NAME$"):
         Reevo(context)
     with pytest.raises(ConfigError, match="reevo needs its templates"):
