@@ -31,7 +31,8 @@ task = Task(
     name="heilbronn",
     goal=(
         "construct(n) places n points in the unit square such that the smallest of all triangles with corners among them is as large as "
-        "possible. It is tried with many n, also with n that are not shown; you may import numpy and the standard library."
+        "possible. A point outside of the square, by however little, is rejected. It is tried with many n from 6 to 16, also with n that "
+        "are not shown, and has 2 seconds for each; you may import numpy and the standard library."
     ),
     parameters={"construct": "seed.py"},
     objectives=[Objective("share", "max", reference=1.0, floor=0.0)],

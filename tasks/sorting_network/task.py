@@ -26,7 +26,7 @@ task = Task(
     goal=(
         "network(n) returns a sorting network for n inputs: a list of comparators (i, j), i < j, that put the smaller value on wire i and "
         "the larger on wire j. It must sort every input. Few comparators matter most, then few layers. It is tried with many n, "
-        "also with n that are not shown; you may import numpy and the standard library."
+        "also with n that are not shown, up to 20, and has 10 seconds for each; you may import numpy and the standard library."
     ),
     parameters={"network": "seed.py"},
     objectives=[Objective("size", "min", reference=1.0), Objective("depth", "min", reference=1.0)],
