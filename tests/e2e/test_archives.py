@@ -113,10 +113,10 @@ def test_the_archive_is_what_the_search_breeds_from(task: str, tmp_path: Path):
 
 
 def test_they_are_listed(tmp_path: Path):
-    code, out, err = call(tmp_path, "list")
+    code, out, err = call(tmp_path, "list", "archives")
     assert code == 0, err
     for name in ("case_front", "grid", "islands", "pareto"):
-        assert f" {name} " in out, out
+        assert f"\n{name} " in out, out
 
 
 @pytest.mark.parametrize(
