@@ -12,14 +12,18 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
 
 import agentopt
-from agentopt.core.protocols import Answer, OptimizerContext, View
+from agentopt.core.candidate import Candidate
+from agentopt.core.evaluation import Aggregate, Entry, Evaluation, Rollout
+from agentopt.core.protocols import Answer, Archive, ArchiveContext, OptimizerContext, View
+from agentopt.plugins import resolve
 from benchmarks.engine.marks import cpu_seconds, resident_bytes, yardstick
 from benchmarks.rows import ROOT, append, summary
 
@@ -123,6 +127,34 @@ def report(archive: str, size: int, runs: Sequence[dict[str, Any]]) -> list[dict
     return [{"what": f"{archive}, {what}", "unit": unit, "candidates": size} | summary(each) for what, (unit, each) in columns.items()]
 
 
+def thinning(members: int = 500, cases: int = 1_000) -> list[dict[str, Any]]:
+    """What a case front of that many members takes to find the superfluous ones: its first sample after a new member, without a second."""
+    rng = Random(0)
+    archive = build("case_front", {"members": 2 * members})
+    leading = [set(rng.sample(range(members), 1 + int(rng.expovariate(0.3)))) for _ in range(cases)]
+    for k in range(members):
+        archive.add(entry(f"member {k}", [float(k in leaders) for leaders in leading]))
+    taken: list[float] = []
+    for turn in range(50):
+        archive.add(entry(f"new {turn}", [float(case == turn) for case in range(cases)]))
+        begun = time.thread_time()
+        archive.sample(1, rng)
+        between = time.thread_time()
+        archive.sample(1, rng)
+        taken.append(1000 * (between - begun - (time.thread_time() - between)))
+    return [{"what": "case_front, removing the superfluous", "unit": "ms CPU", "members": members, "cases": cases} | summary(taken)]
+
+
+def build(name: str, options: Mapping[str, Any]) -> Archive:
+    return resolve("archives", name)(ArchiveContext((agentopt.Objective("right", "max"),), (), options, build))
+
+
+def entry(name: str, scores: Sequence[float]) -> Entry:
+    rollouts = tuple(Rollout(f"case {k}", "train", 0, 0, {"right": score}) for k, score in enumerate(scores))
+    train = Aggregate({"right": sum(scores) / len(scores)}, len(scores), {"right": 0.0})
+    return Entry(Candidate(name, {}), Evaluation(name, rollouts, {"train": train}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=10_000, help="candidates of a run")
@@ -133,6 +165,7 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(given.one[0], given.size, int(given.one[1]))))
         return
+    append("archives", thinning())
     for archive in given.archive or ARCHIVES:
         command = [sys.executable, "-m", "benchmarks.archives.run", "--size", str(given.size), "--one", archive]
         runs: list[dict[str, Any]] = []
