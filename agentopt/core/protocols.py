@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from agentopt.core.candidate import Candidate, Proposal
 from agentopt.core.chat import ChatReply, ChatRequest, Prompt
+from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Admission, Entry, Rollout
 from agentopt.core.events import Event
 from agentopt.core.task import Cases, Measure, Objective, Parameter, Task
@@ -194,14 +195,21 @@ class Archive(Protocol):
         ...
 
 
+def _no_child(name: str, options: Mapping[str, Any]) -> Archive:
+    raise ConfigError(f"the archive is made of others and cannot have {name!r}: give ArchiveContext a child")
+
+
 @dataclass(frozen=True)
 class ArchiveContext:
-    """What an archive's factory gets. ``child(name, options)`` builds another archive, for those that hold several."""
+    """What an archive's factory gets. ``child(name, options)`` builds another archive, for those that hold several.
+
+    Without one given, ``child`` raises ConfigError.
+    """
 
     objectives: tuple[Objective, ...]
     measures: tuple[Measure, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    child: Callable[[str, Mapping[str, Any]], Archive] | None = None
+    child: Callable[[str, Mapping[str, Any]], Archive] = _no_child
 
 
 @runtime_checkable
