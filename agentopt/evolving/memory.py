@@ -1,0 +1,172 @@
+"""What was told: how many proposals there were, the best of them, what failed and why, which plan is followed. All of it is bounded."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentopt.core.evaluation import Admission, Entry, Failure
+from agentopt.core.task import Objective
+from agentopt.evolving.forms import Forms
+from agentopt.evolving.isles import key_of
+from agentopt.evolving.options import NAME, EvolveOptions
+from agentopt.evolving.plans import Plan, plan_in
+
+__all__ = ["Attempt", "Memory", "Tally"]
+
+_PARENTS = 64
+"""Failed edits are remembered of so many parents."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """``idea`` in the model's words, ``edit`` a few lines of difference, and what came of it: ``was`` and ``scores``, or ``failure``.
+
+    ``effect`` is ``better``, ``worse`` or ``no better``, by the first objective.
+    """
+
+    idea: str
+    edit: str
+    was: Mapping[str, float]
+    scores: Mapping[str, float]
+    failure: str = ""
+    effect: str = ""
+
+
+class Memory:
+    """What ``evolve`` knows of the run, from ``observe`` and ``observe_refusal`` alone."""
+
+    def __init__(self, options: EvolveOptions, objectives: Sequence[Objective]) -> None:
+        self._options, self._objectives = options, objectives
+        self.seed: Entry | None = None
+        self.counts: Counter[str] = Counter()
+        """Proposals told by their step, refused ones too."""
+        self.forms = Forms()
+        self.failures: deque[Failure] = deque(maxlen=options.failures)
+        self.attempts: deque[Attempt] = deque(maxlen=options.attempts)
+        self.stalled = 0
+        """Proposals since the best got better, or since paradigms were asked for."""
+        self.plan = Plan()
+        self.followed: Counter[int] = Counter()
+        """How many proposals followed a plan, by its round; of the newest rounds."""
+        self._top: list[Entry] = []
+        self._failed: OrderedDict[str, deque[Attempt]] = OrderedDict()
+
+    # --- told
+
+    def add(self, entry: Entry, admission: Admission, better: bool) -> None:
+        """``better``: it is the best so far."""
+        self.seed = self.seed or entry
+        if admission.status != "duplicate":
+            self._rank(entry)
+            failure = entry.failure
+            if failure and failure not in self.failures and failure.kind != "infrastructure":
+                self.failures.append(failure)
+        self.stalled = 0 if better else self.stalled + (entry.candidate.optimizer == NAME)
+        if entry.candidate.optimizer == NAME:
+            self._add_own(entry, admission)
+
+    def add_refused(self, memo: Mapping[str, Any]) -> None:
+        self.stalled += 1
+        self._count(memo)
+        self.forms.add(str(memo.get("form")), False)
+
+    def _add_own(self, entry: Entry, admission: Admission) -> None:
+        memo = entry.candidate.memo
+        self._count(memo)
+        was: Mapping[str, float] = memo.get("was") or {}
+        won = self._effect(entry, was) == "better" or admission.gain > 0.0
+        self.forms.add(str(memo.get("form")), won)
+        failure = "the same as a program that was tried before" if admission.status == "duplicate" else _why(entry)
+        said = str(memo.get("idea", "")), str(memo.get("edit", ""))
+        attempt = Attempt(*said, was, {} if failure else dict(entry.scores), failure, self._effect(entry, was))
+        self.attempts.append(attempt)
+        if not won and attempt.edit and self._options.failed_edits:
+            for parent in entry.candidate.parents[:1]:
+                self._fail(parent, attempt)
+
+    def _count(self, memo: Mapping[str, Any]) -> None:
+        self.counts[str(memo.get("step"))] += 1
+        plan = plan_in(memo)
+        if plan and plan.round > self.plan.round:
+            self.plan = plan
+            if plan.kind == "paradigms":
+                self.stalled = 0
+        if follows := memo.get("follows"):
+            self.followed[int(follows)] += 1
+        for old in [number for number in self.followed if number < self.plan.round]:
+            del self.followed[old]
+
+    def _effect(self, entry: Entry, was: Mapping[str, float]) -> str:
+        first = self._objectives[0]
+        before, after = was.get(first.name), entry.scores.get(first.name)
+        if after is None:
+            return ""
+        if before is None or first.better(after, before):
+            return "better"
+        return "worse" if first.better(before, after) else "no better"
+
+    def _rank(self, entry: Entry) -> None:
+        if entry.scores and all(entry.id != other.id for other in self._top):
+            kept = sorted([*self._top, entry], key=lambda other: key_of(other, self._objectives))
+            self._top = kept[: self._options.top_programs + 1]
+
+    def _fail(self, parent: str, attempt: Attempt) -> None:
+        self._failed.setdefault(parent, deque(maxlen=self._options.failed_edits)).append(attempt)
+        self._failed.move_to_end(parent)
+        while len(self._failed) > _PARENTS:
+            self._failed.popitem(last=False)
+
+    # --- asked
+
+    def top(self, without: set[str]) -> list[Entry]:
+        """The best by the first objective."""
+        return [entry for entry in self._top if entry.id not in without][: self._options.top_programs]
+
+    def failed_edits(self, parents: Iterable[str]) -> list[Attempt]:
+        """Of these parents, the first of them first and the newest last."""
+        found = [attempt for parent in parents for attempt in self._failed.get(parent, ())]
+        return found[: self._options.failed_edits]
+
+
+def _why(entry: Entry) -> str:
+    failure = entry.failure
+    if failure is None:
+        return "" if entry.scores else "no score"
+    return f"{failure.kind}: {' '.join(failure.message.split())[-200:]}".rstrip(": ")
+
+
+class Tally:
+    """What was told and what is out: ``out`` are the memos of proposals that are pending or being made."""
+
+    def __init__(self, memory: Memory, out: Sequence[Mapping[str, Any]]) -> None:
+        self._memory = memory
+        self.counts = memory.counts + Counter(str(memo.get("step")) for memo in out)
+        self.islands = Counter(int(memo["island"]) for memo in out if "island" in memo)
+        self.asking = any(memo.get("asks") for memo in out)
+        """Whether another ask makes a plan right now."""
+        self.plan = max([memory.plan, *filter(None, map(plan_in, out))], key=lambda plan: plan.round)
+        self._out = out
+
+    @property
+    def made(self) -> int:
+        return self.counts.total()
+
+    @property
+    def place(self) -> int:
+        """In the newest plan: how many proposals follow it."""
+        return self._memory.followed[self.plan.round] + sum(memo.get("follows") == self.plan.round for memo in self._out)
+
+    def wants(self, options: EvolveOptions) -> str:
+        """The kind of plan that is to be asked for now; empty for none."""
+        extra = self.plan.round
+        if self.asking or extra + 1 > options.extra_calls * (self.made + 1 + extra + 1):
+            return ""
+        told = self.plan.round == self._memory.plan.round
+        if options.stall and self._memory.stalled >= options.stall and (told or self.plan.kind != "paradigms"):
+            return "paradigms"
+        rest = 2 * options.directions if extra else options.initial + 2
+        rested = self.made - self.plan.at >= rest and self.place >= len(self.plan.items)
+        return "directions" if options.directions and rested else ""
