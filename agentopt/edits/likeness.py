@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from zlib import crc32
@@ -76,13 +76,13 @@ class KnownPrograms:
     def get(self, candidate_id: str) -> Known | None:
         return self._known.get(candidate_id)
 
-    def nearest(self, program: Sketch, parent: Sketch, least: float) -> Known | None:
-        """The known program most like ``program``, if their likeness is at least ``least`` and greater than that to ``parent``.
+    def nearest(self, program: Sketch, parent: Sketch, least: float, also: Sequence[Known] = ()) -> Known | None:
+        """The program, known or among ``also``, most like ``program``, if they are alike by ``least`` and more than it is like ``parent``.
 
         A small change of a parent is close to the parent and to all other small changes of it, and closest to the parent.
         """
         best, most = None, max(least, likeness(program, parent) + 1e-9)
-        for known in self._known.values():
+        for known in (*self._known.values(), *also):
             if known.sketch and (alike := likeness(program, known.sketch)) >= most and (best is None or alike > most):
                 best, most = known, alike
         return best

@@ -48,6 +48,8 @@ class Memory:
         self.attempts: deque[Attempt] = deque(maxlen=options.attempts)
         self.stalled = 0
         """Proposals since the best got better, or since paradigms were asked for."""
+        self.repeated = 0
+        """Proposals told that were asked to be made different."""
         self.plan = Plan()
         self.followed: Counter[int] = Counter()
         """How many proposals followed a plan, by its round; of the newest rounds."""
@@ -71,15 +73,16 @@ class Memory:
     def add_refused(self, memo: Mapping[str, Any]) -> None:
         self.stalled += 1
         self._count(memo)
-        self.forms.add(str(memo.get("form")), False)
+        self.forms.add(str(memo.get("form")), won=False, scored=False)
 
     def _add_own(self, entry: Entry, admission: Admission) -> None:
         memo = entry.candidate.memo
         self._count(memo)
         was: Mapping[str, float] = memo.get("was") or {}
-        won = self._effect(entry, was) == "better" or admission.gain > 0.0
-        self.forms.add(str(memo.get("form")), won)
-        failure = "the same as a program that was tried before" if admission.status == "duplicate" else _why(entry)
+        fresh = admission.status != "duplicate"
+        won = fresh and (self._effect(entry, was) == "better" or admission.gain > 0.0)
+        self.forms.add(str(memo.get("form")), won, fresh and bool(entry.scores))
+        failure = _why(entry) if fresh else "the same as a program that was tried before"
         said = str(memo.get("idea", "")), str(memo.get("edit", ""))
         attempt = Attempt(*said, was, {} if failure else dict(entry.scores), failure, self._effect(entry, was))
         self.attempts.append(attempt)
@@ -89,6 +92,7 @@ class Memory:
 
     def _count(self, memo: Mapping[str, Any]) -> None:
         self.counts[str(memo.get("step"))] += 1
+        self.repeated += "known" in memo
         plan = plan_in(memo)
         if plan and plan.round > self.plan.round:
             self.plan = plan
@@ -120,6 +124,11 @@ class Memory:
             self._failed.popitem(last=False)
 
     # --- asked
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether one more proposal may be asked to be made different: a model that cannot is not asked for ever."""
+        return self.repeated < 2 + self._options.extra_calls * self.counts.total()
 
     def top(self, without: set[str]) -> list[Entry]:
         """The best by the first objective."""

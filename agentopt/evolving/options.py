@@ -56,7 +56,7 @@ class EvolveOptions:
     stall: int = 10
     """After so many evaluations without improvement the model is asked for other paradigms. 0: never."""
     extra_calls: float = 0.16
-    """Largest share of calls that ask for directions or paradigms, not for a program."""
+    """Largest share of calls that ask for directions or paradigms, and, counted apart, of those that ask for a more different program."""
     novelty: float = 0.95
     """From this likeness to a known program on (Jaccard index of tokens) a new one is asked to be made different, once. 0: never."""
     if_known: str = "evaluate"

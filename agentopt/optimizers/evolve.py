@@ -186,11 +186,11 @@ class Evolve:
         """A proposal that changes ``parent``."""
         values = parent.candidate.values
         said = await ask_for_change(self._chat, self._request(prompt, rng.getrandbits(31)), self._parameters, values, rng)
-        if self._options.novelty and (known := self._like(view, said, parent)):
-            said = await self._different(said, known, values, rng)
-            if isinstance(said.found, Unusable) or (self._options.if_known == "refuse" and self._like(view, said, parent)):
-                return Refused("known", {**ticket, "message": f"like a known program: {known.outcome}"})
+        if self._options.novelty and self._memory.may_repeat and (known := self._like(view, said, parent)):
             ticket["known"] = known.id
+            said = await self._different(said, known, values, rng)
+            if self._options.if_known == "refuse" and self._like(view, said, parent):
+                return Refused("known", {**ticket, "message": f"like a program that was tried before: {known.outcome}"})
         if isinstance(said.found, Unusable):
             return Refused(said.found.verdict, {**ticket, "message": said.found.message})
         new = {**values, **said.found.values}
@@ -209,8 +209,14 @@ class Evolve:
             return known
         if entry := view.entry(identity):
             return Known(identity, (), _outcome(entry, "", self._scores(entry)))
+        waiting = [
+            Known(candidate.id, sketch(candidate.values, self._parameters), f"{candidate.rationale} (it is being evaluated)")
+            for candidate in view.pending
+        ]
+        if known := next((known for known in waiting if known.id == identity), None):
+            return known
         program = sketch(new, self._parameters)
-        return self._known.nearest(program, sketch(parent.candidate.values, self._parameters), self._options.novelty)
+        return self._known.nearest(program, sketch(parent.candidate.values, self._parameters), self._options.novelty, waiting)
 
     async def _different(self, said: Said, known: Known, values: Mapping[str, Any], rng: Random) -> Said:
         prompt = self._prompts.render("different", {"outcome": known.outcome, "form": reply_form(self._parameters)})
@@ -258,7 +264,7 @@ class Evolve:
         failed = self._memory.failed_edits([parent.id, *parent.candidate.parents])
         return {
             "attempts": show_attempts(self._memory.attempts, self._scores_of),
-            "failed_edits": "\n\n".join(f"{_effect(attempt, self._scores_of)}:\n{attempt.edit}" for attempt in failed),
+            "failed_edits": "\n\n".join(f"{show_attempts([attempt], self._scores_of)}\n{attempt.edit}" for attempt in failed),
             "failures": show_failures(self._memory.failures),
         }
 

@@ -141,7 +141,7 @@ def edit_form(parameters: Mapping[str, Parameter]) -> str:
 
 
 def show_conditions(card: TaskCard) -> str:
-    """Under what limits a program runs, and what it may import; a sentence each."""
+    """Under what limits a program runs, what it may import, and what is known to be possible; a sentence each."""
     sentences: list[str] = []
     if card.limits:
         sentences.append(f"On each case a program has {card.limits.seconds:g} s of wall time and {card.limits.memory_mb} MB of memory.")
@@ -154,6 +154,9 @@ def show_conditions(card: TaskCard) -> str:
     if any(parameter.is_python for parameter in card.parameters.values()):
         modules = "".join(f", {name}" for name in card.imports)
         sentences.append(f"These imports are sure to work: Python's standard library{modules}.")
+    known = ", ".join(f"{objective.name} {objective.reference:.6g}" for objective in card.objectives if objective.reference is not None)
+    if known:
+        sentences.append(f"A good score that is known from elsewhere: {known}.")
     return " ".join(sentences)
 
 
