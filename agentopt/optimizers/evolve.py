@@ -40,6 +40,8 @@ __all__ = ["Evolve", "EvolveOptions"]
 _LONGEST_PLAN = 6000
 _PARADIGMS = 3
 _EDIT_LINES = 12
+_DIGITS = 8
+"""Of scores: near an optimum fewer would all look the same."""
 _KNOWN = 400
 """So many of the last programs are compared with a new one."""
 _Ticket = dict[str, Any]
@@ -159,6 +161,7 @@ class Evolve:
         slots = self._common | {
             "best": show_values(best.candidate.values, self._parameters),
             "best_scores": self._scores(best),
+            "feedback": show_rollouts(best, self._objectives, self._options.feedback_cases),
             "attempts": show_attempts(self._memory.attempts, self._scores_of),
             "conditions": self._for_values["conditions"],
             "number": str(number),
@@ -228,13 +231,12 @@ class Evolve:
 
     def _about(self, view: View, parent: Entry) -> dict[str, str]:
         shown = self._options.artifacts > 0 and parent.evaluation is not None
-        most = self._options.feedback_cases
         return {
             **self._common,
             **self._for_values,
             "parent": show_values(parent.candidate.values, self._parameters),
             "parent_scores": self._scores(parent),
-            "feedback": show_rollouts(parent, self._objectives, most) if most else "",
+            "feedback": show_rollouts(parent, self._objectives, self._options.feedback_cases),
             "artifacts": show_texts(view.texts(parent, self._options.artifacts)) if shown else "",
         }
 
@@ -272,7 +274,7 @@ class Evolve:
         return self._scores_of(entry.scores)
 
     def _scores_of(self, scores: Mapping[str, float]) -> str:
-        return show_scores(scores, self._objectives)
+        return show_scores(scores, self._objectives, _DIGITS)
 
     def _request(self, prompt: Prompt, sample: int) -> ChatRequest:
         return prompt.request(sample, self._options.temperature, self._options.max_output_tokens)

@@ -30,6 +30,12 @@ __all__ = [
 
 _LONGEST_MESSAGE = 300
 _LONGEST_FEEDBACK = 600
+_FREE_TIME = (
+    "Time is not scored: a program may search for up to about half of that time, if it watches the clock itself (the machine may be slower "
+    "than you think) and always returns the best valid answer it has."
+)
+_DIGITS = 8
+"""Significant digits of scores that are compared: near an optimum fewer would all look the same."""
 _INPUT = Repr()
 _INPUT.maxlist = _INPUT.maxtuple = _INPUT.maxdict = 5
 _INPUT.maxstring = _INPUT.maxother = 200
@@ -85,9 +91,9 @@ def show_objectives(objectives: Sequence[Objective]) -> str:
     return "; then ".join(f"{objective.name} ({_BETTER[objective.direction]})" for objective in objectives)
 
 
-def show_scores(scores: Mapping[str, float], objectives: Sequence[Objective]) -> str:
-    """``excess 0.0391``; ``unknown`` without scores."""
-    return ", ".join(f"{o.name} {scores[o.name]:.6g}" for o in objectives if o.name in scores) or "unknown"
+def show_scores(scores: Mapping[str, float], objectives: Sequence[Objective], digits: int = 6) -> str:
+    """``excess 0.0391`` with so many significant digits; ``unknown`` without scores."""
+    return ", ".join(f"{o.name} {scores[o.name]:.{digits}g}" for o in objectives if o.name in scores) or "unknown"
 
 
 def show_failures(failures: Iterable[Failure]) -> str:
@@ -148,13 +154,13 @@ def show_conditions(card: TaskCard) -> str:
     if any(objective.source == "outside" and objective.quantity != "peak_bytes" for objective in card.objectives):
         sentences.append("The time it takes is scored.")
     elif card.limits:
-        sentences.append(
-            "Time is not scored, so a program may use most of it if that helps, as long as it watches the clock and ends early."
-        )
+        sentences.append(_FREE_TIME)
     if any(parameter.is_python for parameter in card.parameters.values()):
         modules = "".join(f", {name}" for name in card.imports)
         sentences.append(f"These imports are sure to work: Python's standard library{modules}.")
-    known = ", ".join(f"{objective.name} {objective.reference:.6g}" for objective in card.objectives if objective.reference is not None)
+    known = ", ".join(
+        f"{objective.name} {objective.reference:.{_DIGITS}g}" for objective in card.objectives if objective.reference is not None
+    )
     if known:
         sentences.append(f"A good score that is known from elsewhere: {known}.")
     return " ".join(sentences)
@@ -167,12 +173,14 @@ def show_input(card: TaskCard) -> str:
 
 def show_programs(entries: Sequence[Entry], parameters: Mapping[str, Parameter], objectives: Sequence[Objective]) -> str:
     """Each with its number and scores above it."""
-    heads = (f"Program {number} ({show_scores(entry.scores, objectives)}):" for number, entry in enumerate(entries, 1))
+    heads = (f"Program {number} ({show_scores(entry.scores, objectives, _DIGITS)}):" for number, entry in enumerate(entries, 1))
     return "\n\n".join(f"{head}\n{show_values(entry.candidate.values, parameters)}" for head, entry in zip(heads, entries, strict=True))
 
 
 def show_rollouts(entry: Entry, objectives: Sequence[Objective], most: int) -> str:
     """A line per search rollout, the worst first and at most ``most``: case, scores and feedback, or why there is no score."""
+    if not most:
+        return ""
     rollouts = [rollout for rollout in entry.evaluation.rollouts if rollout.split == "train"] if entry.evaluation else []
     rollouts.sort(key=lambda rollout: rank_key(rollout.scores, objectives[:1]) if rollout.scores else (float("inf"),), reverse=True)
     lines = [_rollout(rollout, objectives) for rollout in rollouts[:most]]
@@ -187,7 +195,7 @@ def _rollout(rollout: Rollout, objectives: Sequence[Objective]) -> str:
     if rollout.failure:
         return f"- case {rollout.case}: failed: {rollout.failure.kind}: {_line(rollout.failure.message)}".rstrip(": ")
     text = " ".join(clean_text(rollout.feedback, _LONGEST_FEEDBACK).split())
-    return f"- case {rollout.case}: {show_scores(rollout.scores, objectives)}{f'; {text}' if text else ''}"
+    return f"- case {rollout.case}: {show_scores(rollout.scores, objectives, _DIGITS)}{f'; {text}' if text else ''}"
 
 
 def show_texts(texts: Mapping[str, str]) -> str:
