@@ -21,6 +21,8 @@ _LEAST, _MOST, _FIXED = 0.15, 0.55, 0.35
 _SIGNAL_DECAY = 0.8
 _BANDIT_DECAY = 0.9
 _UCB = 0.5
+_LEAST_REWARD = 0.02
+"""Means of rewards are compared with the largest, and at least with this one: what was long ago decides nothing."""
 _TINY = 1e-12
 
 
@@ -158,11 +160,10 @@ class Isles:
         if not self._options.adaptive or min(taken) == 0:
             return taken.index(min(taken))
         visits = [state.visits + out.get(index, 0) for index, state in enumerate(self._states)]
+        means = [state.reward / (visit + _TINY) for state, visit in zip(self._states, visits, strict=True)]
+        most = max(*means, _LEAST_REWARD)
         total = math.log(1.0 + sum(visits))
-        values = [
-            state.reward / (visit + _TINY) + _UCB * math.sqrt(total / (visit + _TINY))
-            for state, visit in zip(self._states, visits, strict=True)
-        ]
+        values = [mean / most + _UCB * math.sqrt(total / (visit + _TINY)) for mean, visit in zip(means, visits, strict=True)]
         return values.index(max(values))
 
     def exploration(self, index: int) -> float:

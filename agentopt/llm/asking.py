@@ -17,7 +17,7 @@ from agentopt.llm.replies import Unusable, Usable, read_reply, repair_request
 __all__ = ["Said", "ask_for_change", "ask_for_text", "ask_for_values", "follow_up", "idea_of"]
 
 _LONGEST_IDEA = 300
-_IDEA = re.compile(r"^[ \t>#*_-]*IDEA[ \t*_]*:[ \t*_]*(\S.*)$", re.M)
+_IDEA = re.compile(r"^[ \t>#*_-]*(?:\d[.)][ \t*_]*)?IDEA[ \t*_]*:[ \t*_]*(\S.*)$", re.M)
 _LONGEST_SHOWN = 20_000
 """So much of an unusable reply is shown to the model again."""
 _OPENING = re.compile(r"\s*<(?:think|thinking|thought|reasoning)>", re.I)
@@ -78,7 +78,7 @@ async def ask_for_text(chat: Chat, request: ChatRequest, rng: Random, limit: int
 def idea_of(text: str) -> str:
     """What a reply says in its first line ``IDEA: ...`` outside of its reasoning; empty without one."""
     found = _IDEA.search(_without_reasoning(text))
-    return clean_text(found[1].strip(" *_`"), _LONGEST_IDEA) if found else ""
+    return " ".join(clean_text(found[1].strip(" *_"), _LONGEST_IDEA).split()) if found else ""
 
 
 def _without_reasoning(text: str) -> str:
