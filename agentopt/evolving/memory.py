@@ -16,6 +16,11 @@ from agentopt.evolving.plans import Plan, plan_in
 
 __all__ = ["Attempt", "Memory", "Tally"]
 
+_BROKEN = 3
+"""So many failed programs wait for being mended."""
+_MENDABLE = ("syntax", "build", "timeout", "memory", "crash", "wrong", "oversize", "nonfinite")
+_MENDED = 3
+"""At most every so many proposals one mends."""
 _PARENTS = 64
 """Failed edits are remembered of so many parents."""
 
@@ -46,6 +51,8 @@ class Memory:
         self.forms = Forms()
         self.failures: deque[Failure] = deque(maxlen=options.failures)
         self.attempts: deque[Attempt] = deque(maxlen=options.attempts)
+        self.broken: deque[Entry] = deque(maxlen=_BROKEN)
+        """Programs written anew that failed, and that nobody mended yet."""
         self.stalled = 0
         """Proposals since the best got better, or since paradigms were asked for."""
         self.repeated = 0
@@ -86,6 +93,8 @@ class Memory:
         said = str(memo.get("idea", "")), str(memo.get("edit", ""))
         attempt = Attempt(*said, was, {} if failure else dict(entry.scores), failure, self._effect(entry, was))
         self.attempts.append(attempt)
+        if fresh and entry.failure and entry.failure.kind in _MENDABLE and _is_new(memo):
+            self.broken.append(entry)
         if not won and attempt.edit and self._options.failed_edits:
             for parent in entry.candidate.parents[:1]:
                 self._fail(parent, attempt)
@@ -93,6 +102,8 @@ class Memory:
     def _count(self, memo: Mapping[str, Any]) -> None:
         self.counts[str(memo.get("step"))] += 1
         self.repeated += "known" in memo
+        for entry in [entry for entry in self.broken if entry.id == memo.get("mends")]:
+            self.broken.remove(entry)
         plan = plan_in(memo)
         if plan and plan.round > self.plan.round:
             self.plan = plan
@@ -140,6 +151,11 @@ class Memory:
         return found[: self._options.failed_edits]
 
 
+def _is_new(memo: Mapping[str, Any]) -> bool:
+    """Written as a whole: much is lost with it. An edit that failed is as soon made anew, and what was mended once is left."""
+    return memo.get("step") != "mend" and memo.get("form") != "diff"
+
+
 def _why(entry: Entry) -> str:
     failure = entry.failure
     if failure is None:
@@ -167,6 +183,13 @@ class Tally:
     def place(self) -> int:
         """In the newest plan: how many proposals follow it."""
         return self._memory.followed[self.plan.round] + sum(memo.get("follows") == self.plan.round for memo in self._out)
+
+    def broken(self) -> Entry | None:
+        """The next program to mend, if it is time."""
+        if self.counts["mend"] * _MENDED >= self.made:
+            return None
+        taken = {memo.get("mends") for memo in self._out}
+        return next((entry for entry in self._memory.broken if entry.id not in taken), None)
 
     def wants(self, options: EvolveOptions) -> str:
         """The kind of plan that is to be asked for now; empty for none."""

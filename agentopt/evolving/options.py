@@ -51,6 +51,8 @@ class EvolveOptions:
     """Edits of the same parent that made it worse, shown so that they are not repeated."""
     edits: str = "auto"
     """``rewrite``: whole texts; ``diff``: SEARCH/REPLACE edits; ``auto``: what succeeds."""
+    mend: bool = True
+    """Whether a program that was written anew and failed is asked to be mended, once."""
     directions: int = 5
     """Directions that are asked for at once and then followed one by one. 0: none."""
     stall: int = 10

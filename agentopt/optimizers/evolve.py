@@ -12,6 +12,7 @@ from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.options import read_options
 from agentopt.core.protocols import Answer, Exhausted, OptimizerContext, Refused, View
+from agentopt.core.text import clean_text
 from agentopt.edits.likeness import Known, KnownPrograms, sketch
 from agentopt.edits.summary import summarise
 from agentopt.evolving.isles import Isles, key_of
@@ -38,6 +39,7 @@ from agentopt.prompts.showing import (
 __all__ = ["Evolve", "EvolveOptions"]
 
 _LONGEST_PLAN = 6000
+_LONGEST_FAILURE = 2000
 _PARADIGMS = 3
 _EDIT_LINES = 12
 _DIGITS = 8
@@ -92,6 +94,8 @@ class Evolve:
         try:
             if ticket["step"] == "initial":
                 return await self._initial(view, ticket, pending, rng)
+            if ticket["step"] == "mend":
+                return await self._mend(view, ticket, rng)
             return await self._improve(view, ticket, tally, rng)
         finally:
             self._asking = [other for other in self._asking if other is not ticket]
@@ -120,6 +124,8 @@ class Evolve:
         number = tally.counts["initial"]
         if number < self._options.initial:
             return {"step": "initial", "number": number, "island": number % self._options.islands}
+        if self._options.mend and (broken := tally.broken()):
+            return {"step": "mend", "island": int(broken.candidate.memo["island"]), "mends": broken.id}
         ticket: _Ticket = {"step": "improve", "island": self._isles.choose(tally.islands)}
         if kind := tally.wants(self._options):
             ticket["asks"] = kind
@@ -134,6 +140,15 @@ class Evolve:
         slots |= {"attempts": attempts if self._options.attempts else "", "failures": show_failures(self._memory.failures)}
         prompt = self._prompts.render("initial", slots)
         return await self._made(view, prompt, seed, {**ticket, "form": ""}, "", rng)
+
+    async def _mend(self, view: View, ticket: _Ticket, rng: Random) -> Answer:
+        broken = next(entry for entry in self._memory.broken if entry.id == ticket["mends"])
+        about, failure = self._about(view, broken), broken.failure
+        slots = {name: about[name] for name in (*self._common, *self._for_values, "parent", "artifacts")}
+        slots |= self._in_form(self._form(broken, rng)) | {"idea": str(broken.candidate.memo.get("idea", ""))}
+        slots["failure"] = f"{failure.kind}: {clean_text(failure.message, _LONGEST_FAILURE)}".rstrip(": ") if failure else ""
+        prompt = self._prompts.render("mend", slots)
+        return await self._made(view, prompt, broken, {**ticket, "form": ""}, slots["idea"], rng)
 
     async def _improve(self, view: View, ticket: _Ticket, tally: Tally, rng: Random) -> Answer:
         plan, place = tally.plan, tally.place

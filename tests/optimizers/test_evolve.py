@@ -350,7 +350,7 @@ def test_a_contrast_shows_the_program_that_the_parent_was_made_of() -> None:
 
 
 def test_edits_that_failed_are_shown_with_their_parent_and_its_children() -> None:
-    play = Play(**PLAIN, islands=1, failing=3).rounds(30)
+    play = Play(**PLAIN, islands=1, failing=3, mend=False).rounds(30)
     shown = 0
     for number, user in enumerate(play.users("improve")):
         proposal = play.proposed[3 + number]
@@ -613,8 +613,44 @@ def test_the_reasons_of_failures_are_shown_and_ours_are_not() -> None:
 
 
 def test_where_all_fail_it_tries_on_from_the_seed() -> None:
-    play = Play(failing=1).rounds(20)
+    play = Play(failing=1, mend=False).rounds(20)
     assert {proposal.parents for proposal in play.proposed} == {(play.told[0].id,)}
+
+
+def test_a_program_written_anew_that_failed_is_mended_once() -> None:
+    play = Play(**PLAIN, failing=3, edits="rewrite").rounds(24)
+    mends = [proposal for proposal in play.proposed if proposal.operator == "mend"]
+    assert [proposal.operator for proposal in play.proposed[:4]] == ["initial"] * 3 + ["mend"]
+    failed = {entry.id: entry for entry in play.told if entry.failure}
+    assert len({proposal.parents for proposal in mends}) == len(mends)
+    for proposal, user in zip(mends, play.users("mend"), strict=True):
+        parent = failed[proposal.parents[0]]
+        assert parent.candidate.operator != "mend"
+        assert proposal.memo["island"] == parent.candidate.memo["island"]
+        assert quoted(user, "parent") == parent.candidate.values["place"].strip()
+        assert quoted(user, "failure") == "crash: made to fail"
+        assert quoted(user, "idea") == parent.candidate.memo["idea"]
+    assert len(mends) <= len(play.proposed) // 3 + 1
+    off = Play(**PLAIN, failing=3, edits="rewrite", mend=False).rounds(24)
+    assert "mend" not in off.chat.steps
+
+
+def test_edits_that_failed_and_what_was_mended_already_are_left() -> None:
+    play = Play(**PLAIN, failing=1, edits="diff").rounds(40)
+    operators = [proposal.operator for proposal in play.proposed]
+    assert operators.count("mend") == 3, "of the three first rewrites"
+
+
+def test_asks_at_once_do_not_mend_the_same_program() -> None:
+    play = Play(**PLAIN, failing=1).rounds(3)
+
+    async def at_once() -> list[Any]:
+        optimizer, view = play.history.optimizer, play.history.view
+        return await asyncio.gather(*(optimizer.propose(view, 1, Random(str(worker))) for worker in range(4)))
+
+    mended = [answer[0].memo.get("mends") for answer in asyncio.run(at_once())]
+    assert len({name for name in mended if name}) == 2
+    assert mended.count(None) == 2
 
 
 def test_a_task_without_anything_to_train_is_exhausted() -> None:
