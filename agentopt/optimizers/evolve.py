@@ -306,6 +306,8 @@ def _effect(attempt: Attempt, scores_of: Any) -> str:
         return attempt.failure
     if not attempt.scores:
         return "not scored yet"
+    if not attempt.was:
+        return f"it has a score now: {scores_of(attempt.scores)}"
     return f"{scores_of(attempt.was)} became {scores_of(attempt.scores)}: {attempt.effect}"
 
 

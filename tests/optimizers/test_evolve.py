@@ -631,6 +631,7 @@ def test_a_program_written_anew_that_failed_is_mended_once() -> None:
         assert quoted(user, "failure") == "crash: made to fail"
         assert quoted(user, "idea") == parent.candidate.memo["idea"]
     assert len(mends) <= len(play.proposed) // 3 + 1
+    assert any("it has a score now: excess" in user for user in play.users("improve"))
     off = Play(**PLAIN, failing=3, edits="rewrite", mend=False).rounds(24)
     assert "mend" not in off.chat.steps
 
