@@ -7,8 +7,10 @@ arXiv 2507.19457, 2025, algorithm 2).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 
 from agentopt.core.errors import ConfigError
@@ -35,7 +37,8 @@ class Options:
 @dataclass
 class _Member:
     entry: Entry
-    vector: Vector
+    rank: Vector
+    """The lower, the worse."""
     leads: int
     """A set of cases: byte k is 1 where it is the best, or one of the best, on column k."""
 
@@ -60,6 +63,8 @@ class CaseFront:
         self._columns: dict[tuple[str, str], int] = {}
         self._best: list[float] = []
         self._members: dict[str, _Member] = {}
+        self._order: list[_Member] = []
+        """The worst first and the newer first among equals."""
         self._survivors: list[_Member] | None = None
 
     def admits(self, entry: Entry) -> bool:
@@ -75,8 +80,8 @@ class CaseFront:
 
     def sample(self, n: int, rng: Random) -> Sequence[Entry]:
         if self._survivors is None:
-            spare = set(_superfluous(self._ordered()))
-            self._survivors = [member for name, member in self._members.items() if name not in spare]
+            spare = set(_superfluous([member.leads for member in self._order]))
+            self._survivors = [member for k, member in enumerate(self._order) if k not in spare]
         pool = [member.entry for member in self._survivors]
         weights = [member.leads.bit_count() for member in self._survivors]
         left: list[int] = []
@@ -104,14 +109,19 @@ class CaseFront:
             return
         self._survivors = None
         self._best = list(map(min, self._best, scores))
-        for name, member in list(self._members.items()):
-            member.leads &= ~beaten
-            if not member.leads:
-                del self._members[name]
-        self._members[entry.id] = _Member(entry, self._vector(entry), leads)
-        if len(self._members) > self._most:
-            for name in _superfluous(self._ordered())[: len(self._members) - self._most]:
-                del self._members[name]
+        if beaten:
+            for member in self._order:
+                member.leads &= ~beaten
+            self._remove(k for k, member in enumerate(self._order) if not member.leads)
+        member = _Member(entry, tuple(-value for value in self._vector(entry)), leads)
+        self._members[entry.id] = member
+        self._order.insert(bisect_left(self._order, member.rank, key=lambda held: held.rank), member)
+        if (excess := len(self._order) - self._most) > 0:
+            self._remove(_superfluous([held.leads for held in self._order])[:excess])
+
+    def _remove(self, places: Iterable[int]) -> None:
+        for place in sorted(places, reverse=True):
+            del self._members[self._order.pop(place).entry.id]
 
     def _by_column(self, entry: Entry) -> list[float]:
         """Its score per column, infinite where it has none; columns are made for cases that are new."""
@@ -133,31 +143,23 @@ class CaseFront:
     def _vector(self, entry: Entry) -> Vector:
         return tuple(sign * entry.scores[name] for name, sign in self._signs)
 
-    def _ordered(self) -> list[tuple[str, int]]:
-        """Names and leads, the worst first and the newer first among equals."""
-        newest = reversed(self._members.items())
-        ranked = sorted(newest, key=lambda item: item[1].vector, reverse=True)
-        return [(name, member.leads) for name, member in ranked]
-
 
 def _set_of(flags: Iterable[bool]) -> int:
     """A set of columns as one number, so that a thousand of them are compared, joined and cut in one step."""
     return int.from_bytes(bytes(flags), "little")
 
 
-def _superfluous(members: Sequence[tuple[str, int]]) -> list[str]:
-    """Those without which every column still has a leader, found one after another in the order given.
+def _superfluous(sets: Sequence[int]) -> list[int]:
+    """The places of those without which every column still has a leader, found one after another in the order given.
 
     One pass is enough: who is needed when its turn comes stays needed, for later removals only take leaders away.
     """
-    later = [0]
-    for _, leads in reversed(members):
-        later.append(later[-1] | leads)
-    gone: list[str] = []
+    later = list(accumulate(reversed(sets), int.__or__, initial=0))
+    gone: list[int] = []
     kept = 0
-    for k, (name, leads) in enumerate(members):
-        if leads & ~(kept | later[len(members) - k - 1]):
+    for place, leads in enumerate(sets):
+        if leads & ~(kept | later[len(sets) - place - 1]):
             kept |= leads
         else:
-            gone.append(name)
+            gone.append(place)
     return gone
