@@ -14,7 +14,7 @@ from agentopt.core.selection import rank_key
 from agentopt.core.task import Objective
 from agentopt.evolving.options import EvolveOptions
 
-__all__ = ["Isles", "key_of"]
+__all__ = ["Isles", "key_of", "rank_of"]
 
 _LEAST, _MOST, _FIXED = 0.15, 0.55, 0.35
 """Exploration: the share of parents drawn from the whole island, the others are its best."""
@@ -29,6 +29,11 @@ _TINY = 1e-12
 def key_of(entry: Entry, objectives: Sequence[Objective]) -> float:
     """The lower, the better; infinite without scores."""
     return rank_key(entry.scores, objectives[:1])[0] if entry.scores else math.inf
+
+
+def rank_of(entry: Entry, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """Sorts better entries first: by the first objective, ties by the next; those without scores come last."""
+    return rank_key(entry.scores, objectives) if entry.scores else (math.inf,)
 
 
 class Islands(Protocol):
@@ -89,7 +94,7 @@ class Isles:
         (self._whole or self._archives[0]).add(entry)
         key = key_of(entry, self._objectives)
         won = self._key - key if math.isfinite(self._key) else math.inf
-        better = key < self._key
+        better = bool(entry.scores) and (self.best is None or self._rank(entry) < self._rank(self.best))
         if better:
             self.best, self._key = entry, key
         if not self._begun:
@@ -126,13 +131,16 @@ class Isles:
 
     def _credit(self, state: _State, entry: Entry, key: float, share: float) -> None:
         own = 0.0
-        if key < state.key:
+        if entry.scores and (state.best is None or self._rank(entry) < self._rank(state.best)):
             own = self._share(state.key - key)
             state.best, state.key, state.since = entry, key, 0
         else:
             state.since += 1
         state.signal = _SIGNAL_DECAY * state.signal + (1.0 - _SIGNAL_DECAY) * own**2
         self._visit(state, share)
+
+    def _rank(self, entry: Entry) -> tuple[float, ...]:
+        return rank_of(entry, self._objectives)
 
     def _visit(self, state: _State, reward: float = 0.0) -> None:
         for other in self._states:
@@ -145,9 +153,9 @@ class Isles:
     def _renew(self, whole: Islands, index: int) -> None:
         state = self._states[index]
         others = [other.best for other in self._states if other is not state and other.best]
-        if not self._options.reset_after or state.since < self._options.reset_after or state.key <= self._key or not others:
+        if not self._options.reset_after or state.since < self._options.reset_after or state.best is self.best or not others:
             return
-        distinct = {entry.id: entry for entry in sorted(others, key=lambda entry: key_of(entry, self._objectives))}
+        distinct = {entry.id: entry for entry in sorted(others, key=self._rank)}
         entries = list(distinct.values())[:2]
         whole.reset(index, entries)
         self._states[index] = _State(entries[0], key_of(entries[0], self._objectives), 0.0, 0.0, state.visits, state.taken)
@@ -177,11 +185,11 @@ class Isles:
         archive = self._archives[index]
         explored = rng.random() < self.exploration(index)
         if explored and (drawn := archive.sample(2, rng)):
-            return min(drawn, key=lambda entry: key_of(entry, self._objectives))
+            return min(drawn, key=self._rank)
         front = archive.front()
         if len(self._objectives) > 1 and front:
             return rng.choice(front)
-        return min(front, key=lambda entry: key_of(entry, self._objectives)) if front else None
+        return min(front, key=self._rank) if front else None
 
     def others(self, index: int, n: int, without: set[str], rng: Random) -> list[Entry]:
         """At most ``n`` different entries, from other islands as far as there are any."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agentopt.core.evaluation import Admission, Entry, Failure
+from agentopt.core.selection import rank_key
 from agentopt.core.task import Objective
 from agentopt.evolving.forms import Forms
-from agentopt.evolving.isles import key_of
+from agentopt.evolving.isles import rank_of
 from agentopt.evolving.options import NAME, EvolveOptions
 from agentopt.evolving.plans import Plan, plan_in
 
@@ -29,7 +31,7 @@ _PARENTS = 64
 class Attempt:
     """``idea`` in the model's words, ``edit`` a few lines of difference, and what came of it: ``was`` and ``scores``, or ``failure``.
 
-    ``effect`` is ``better``, ``worse`` or ``no better``, by the first objective.
+    ``effect`` is ``better``, ``worse`` or ``no better``, by the first objective, ties by the next.
     """
 
     idea: str
@@ -115,17 +117,16 @@ class Memory:
             del self.followed[old]
 
     def _effect(self, entry: Entry, was: Mapping[str, float]) -> str:
-        first = self._objectives[0]
-        before, after = was.get(first.name), entry.scores.get(first.name)
-        if after is None:
+        """By the first objective, a tie by the next."""
+        if not entry.scores:
             return ""
-        if before is None or first.better(after, before):
-            return "better"
-        return "worse" if first.better(before, after) else "no better"
+        before = rank_key(was, self._objectives) if was else (math.inf,)
+        after = rank_key(entry.scores, self._objectives)
+        return "better" if after < before else "worse" if before < after else "no better"
 
     def _rank(self, entry: Entry) -> None:
         if entry.scores and all(entry.id != other.id for other in self._top):
-            kept = sorted([*self._top, entry], key=lambda other: key_of(other, self._objectives))
+            kept = sorted([*self._top, entry], key=lambda other: rank_of(other, self._objectives))
             self._top = kept[: self._options.top_programs + 1]
 
     def _fail(self, parent: str, attempt: Attempt) -> None:

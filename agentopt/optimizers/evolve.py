@@ -15,7 +15,7 @@ from agentopt.core.protocols import Answer, Exhausted, OptimizerContext, Refused
 from agentopt.core.text import clean_text
 from agentopt.edits.likeness import Known, KnownPrograms, sketch
 from agentopt.edits.summary import summarise
-from agentopt.evolving.isles import Isles, key_of
+from agentopt.evolving.isles import Isles, rank_of
 from agentopt.evolving.memory import Attempt, Memory, Tally
 from agentopt.evolving.options import NAME, EvolveOptions
 from agentopt.evolving.plans import Plan, items_of
@@ -261,7 +261,7 @@ class Evolve:
         without = {parent.id, *(entry.id for entry in top)}
         other = self._compared(view, parent, island, rng) if rng.random() < self._options.contrast else None
         inspirations = [] if other else self._isles.others(island, self._options.inspirations, without, rng)
-        better = other is not None and key_of(other, self._objectives) < key_of(parent, self._objectives)
+        better = other is not None and rank_of(other, self._objectives) < rank_of(parent, self._objectives)
         return {
             "top": show_programs([entry for entry in top if other is None or entry.id != other.id], self._parameters, self._objectives),
             "inspirations": show_programs(inspirations, self._parameters, self._objectives),
@@ -274,8 +274,8 @@ class Evolve:
         """A scored program that is not as good as ``parent``, or better: the one that it was made of, if that will do."""
         own = [view.entry(name) for name in parent.candidate.parents[:1]]
         found = [*filter(None, own), *self._isles.others(island, 4, {parent.id}, rng)]
-        key = key_of(parent, self._objectives)
-        return next((entry for entry in found if entry.scores and key_of(entry, self._objectives) != key), None)
+        rank = rank_of(parent, self._objectives)
+        return next((entry for entry in found if entry.scores and rank_of(entry, self._objectives) != rank), None)
 
     def _tried(self, parent: Entry) -> dict[str, str]:
         failed = self._memory.failed_edits([parent.id, *parent.candidate.parents])

@@ -183,3 +183,7 @@ def test_with_several_objectives_the_whole_front_breeds() -> None:
         candidate = Candidate(name, {"f": name}, operator=name)
         islands.add(make_entry(candidate, {"excess": excess, "speed": speed}), None)
     assert set(parents(islands, 0)) == {"seed", "good", "fast"}
+    assert islands.best is not None
+    assert islands.best.id == "good"
+    islands.add(make_entry(Candidate("tie", {"f": "t"}, operator="tie"), {"excess": 0.1, "speed": 0.6}), None)
+    assert islands.best.id == "tie"

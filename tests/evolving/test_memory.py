@@ -42,6 +42,16 @@ def test_an_attempt_is_better_worse_or_neither(score: float, effect: str) -> Non
     assert bool(known.failed_edits(["parent"])) == (effect != "better")
 
 
+def test_the_next_objective_decides_where_the_first_is_equal() -> None:
+    known = Memory(EvolveOptions(), (*EXCESS, Objective("depth", "max")))
+    for depth in (1.0, 2.0, 3.0):
+        memo = {"step": "improve", "was": {"excess": 1.0, "depth": 2.0}, "edit": "+"}
+        candidate = Candidate(f"c{depth}", {"f": ""}, ("parent",), "evolve", memo=memo)
+        known.add(make_entry(candidate, {"excess": 1.0, "depth": depth}), DONE, False)
+    assert [attempt.effect for attempt in known.attempts] == ["worse", "no better", "better"]
+    assert known.top(set())[0].scores["depth"] == 3.0
+
+
 def test_a_failure_and_a_duplicate_are_attempts_that_failed() -> None:
     known = memory()
     tell(known, "a", None)
