@@ -12,7 +12,7 @@ from agentopt.core.chat import ChatReply, ChatRequest, Prompt
 from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Admission, Entry, Rollout
 from agentopt.core.events import Event
-from agentopt.core.task import Cases, Measure, Objective, Parameter, Task
+from agentopt.core.task import Cases, Limits, Measure, Objective, Parameter, Task
 
 __all__ = [
     "Answer",
@@ -71,6 +71,10 @@ class TaskCard:
     measures: tuple[Measure, ...] = ()
     inputs: tuple[Any, ...] = ()
     """The train inputs."""
+    limits: Limits | None = None
+    """What one candidate may use; None where nothing is known of it."""
+    imports: tuple[str, ...] = ()
+    """Modules that are sure to be there."""
 
 
 @runtime_checkable
