@@ -74,9 +74,10 @@ def test_a_control_makes_its_evaluations(search):
     assert row["held_out"] is not None
 
 
-def test_a_search_of_ours_gets_the_stream_and_the_same_scores():
-    options = {"optimizer": {"name": "reevo", "options": {"init_pop_size": 4, "pop_size": 3}}, "asks": True}
-    row = run(Cell("symbolic", "reevo", 1, 10, [sys.executable, "-m", "benchmarks.search.ours"], options))
+@pytest.mark.parametrize(("name", "options"), [("reevo", {"init_pop_size": 4, "pop_size": 3}), ("evolve", {"islands": 2})])
+def test_a_search_of_ours_gets_the_stream_and_the_same_scores(name, options):
+    given = {"optimizer": {"name": name, "options": options}, "asks": True}
+    row = run(Cell("symbolic", name, 1, 10, [sys.executable, "-m", "benchmarks.search.ours"], given))
     assert (row["status"], row["used"]) == ("ok", 10)
     assert row["calls"] > 9
     assert row["train"] == pytest.approx(row["curve"][-1][1])
