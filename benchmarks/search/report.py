@@ -27,11 +27,11 @@ SHORT = 50
 RULES = """\
 How to read it. A cell is a task, a search and a seed. `train` is the score that was searched on, `held-out` that of the same program on
 cases that no search saw; both are medians over the seeds (n). An arrow tells whether less (v) or more (^) is better. Fixed scores are the
-quartiles of the final train scores of all cells of the task at full budget, of those seeds that every search of the table has finished: a
-rule, and the same for all. `Evaluations to` is the median of the number of the evaluation at which a cell first was as good; a cell that
-never was counts as the budget, and `>` says that half of them never were. Intervals are those of the mean over paired seeds, 95 %, none
-corrected for how many there are. In the last columns a ratio below 1 means that ours took fewer evaluations; its interval is that of the
-mean logarithm. `better` and `worse` are said only where the interval leaves out no difference."""
+quartiles of the final train scores that the peers and controls (openevolve, gepa, best_of_n, restarts) reach at full budget, on the seeds
+that all of them have finished: a rule, and nothing of ours moves them. `Evaluations to` is the median of the number of the evaluation at
+which a cell first was as good; a cell that never was counts as the budget, and `>` says that half of them never were. Intervals are those
+of the mean over paired seeds, 95 %, none corrected for how many there are. In the last columns a ratio below 1 means that ours took fewer
+evaluations; its interval is that of the mean logarithm. `better` and `worse` are said only where the interval leaves out no difference."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,11 @@ class Table:
         return [name for name in (*OURS, *THEIRS, *OTHERS) if name in self.cells]
 
     def fixed_scores(self) -> list[float]:
-        """Quartiles of the pooled final scores, the easiest first; none before a seed is complete."""
-        seeds = set.intersection(*(set(self.cells[name]) for name in self.searches)) if self.searches else set[int]()
-        pooled = [self.sign * self.cells[name][seed].train for name in self.searches for seed in seeds]
-        return [self.sign * value for value in quantiles(pooled, n=4, method="inclusive")] if len(pooled) > 1 else []
+        """Quartiles of the final scores of peers and controls, the easiest first; none before they have finished a seed."""
+        pool = [self.cells.get(name, {}) for name in THEIRS]
+        seeds = set.intersection(*map(set, pool))
+        finals = [self.sign * cells[seed].train for cells in pool for seed in seeds]
+        return [self.sign * value for value in quantiles(finals, n=4, method="inclusive")] if finals else []
 
     def finals(self) -> list[str]:
         arrow = "^" if self.sign > 0 else "v"

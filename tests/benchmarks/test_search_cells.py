@@ -128,12 +128,14 @@ def test_better_is_said_only_where_the_interval_leaves_out_no_difference():
     other = [row("gepa", seed, 0.8 + 0.02 * seed, [[1, 1.0], [15, 0.8 + 0.02 * seed]]) for seed in range(5)]
     noisy = [row("restarts", seed, [0.1, 0.9][seed % 2], [[1, 1.0], [9, [0.1, 0.9][seed % 2]]]) for seed in range(5)]
     table = Table("symbolic", [*clear, *other, *noisy])
+    assert table.fixed_scores() == []
     found = {name: [verdict(interval) for interval in intervals] for name, _, intervals in table.comparisons("reevo")}
     assert found["gepa"][:2] == ["better", "better"]
     assert found["restarts"][:2] == ["not shown", "not shown"]
 
 
-def test_fixed_scores_are_quartiles_of_complete_seeds_only():
-    rows = [row("reevo", seed, float(seed), []) for seed in range(1, 5)] + [row("gepa", 1, 5.0, [])]
-    assert Table("symbolic", rows).fixed_scores() == [4.0, 3.0, 2.0]
-    assert Table("symbolic", rows[:-1]).fixed_scores() == [3.25, 2.5, 1.75]
+def test_fixed_scores_are_quartiles_of_the_others_on_seeds_that_all_of_them_finished():
+    rows = [row(search, 1, float(score), []) for score, search in enumerate(["openevolve", "gepa", "best_of_n", "restarts"], 1)]
+    ahead = [row("gepa", 2, 0.1, []), row("evolve", 1, 0.1, [])]
+    assert Table("symbolic", [*rows, *ahead]).fixed_scores() == [3.25, 2.5, 1.75]
+    assert Table("symbolic", [*rows[:-1], *ahead]).fixed_scores() == []
