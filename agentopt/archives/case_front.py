@@ -26,7 +26,7 @@ Vector = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Options:
-    members: int = 500
+    members: int = 200
     """How many leaders are kept before superfluous ones go."""
 
     def __post_init__(self) -> None:
