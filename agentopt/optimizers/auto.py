@@ -40,8 +40,8 @@ _FREE_SHARE = 0.5
 """Of evaluations, rollouts and seconds, where they are limited, the free arms take no more while model arms could use them."""
 _MODEL_UNITS = ("calls", "tokens", "usd")
 _CANDIDATE_UNITS = ("evals", "rollouts", "seconds")
-_PARTS_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"tune": {"sigma": 0.3, "stagnation": 4, "follow": 1}}
-"""New programs keep coming, so a bout goes over to a better one soon; and a model's numbers are near good ones."""
+_PARTS_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"reevo": {"init_pop_size": 6}, "tune": {"sigma": 0.1, "follow": 1}}
+"""ReEvo gets a share of the calls, and good candidates of others; a model's numbers are near good ones, and better programs keep coming."""
 _METER: ContextVar[dict[str, float] | None] = ContextVar("_METER", default=None)
 """What the models took in the proposal that is being made."""
 
@@ -50,7 +50,7 @@ _METER: ContextVar[dict[str, float] | None] = ContextVar("_METER", default=None)
 class AutoOptions:
     """What can be set, besides ``<optimizer>.<option>`` for each of the arms."""
 
-    arms: str = "reevo,tune,mutate"
+    arms: str = "reevo,evolve,tune,mutate"
     """Optimizers, by commas. Those that ask a model are one arm for each model of the run."""
     floor: float = 0.2
     """The share of the asks that is divided evenly among arms, whatever they bring."""

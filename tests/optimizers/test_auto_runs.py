@@ -27,8 +27,8 @@ from agentopt.testing.fake_llm import Received, Step
 from tests.engine.asking import Oracle, journal_of
 from tests.engine.world import Kill, ListStore, World
 
-OPTIONS = {"polish": 3, "reevo.init_pop_size": 3, "reevo.pop_size": 2}
-ARMS = {"reevo@one", "reevo@two", "tune", "mutate"}
+OPTIONS = {"polish": 3, "reevo.init_pop_size": 3, "reevo.pop_size": 2, "evolve.initial": 2}
+ARMS = {"reevo@one", "reevo@two", "evolve@one", "evolve@two", "tune", "mutate"}
 
 
 class Helper(Oracle):
@@ -73,7 +73,7 @@ def world(store: ListStore | None = None, models: tuple[Oracle, ...] = (), **set
 
 @pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])
 async def test_killed_at_any_event_it_goes_on_as_if_nothing_had_happened(stride: int) -> None:
-    settings: dict[str, Any] = {"budget": {"evals": 12, "rollouts": 60}, "price": Price(1.0, 2.0)}
+    settings: dict[str, Any] = {"budget": {"evals": 20, "rollouts": 60}, "price": Price(1.0, 2.0)}
 
     def models() -> tuple[Oracle, ...]:
         return Helper("one"), Helper("two")
@@ -148,7 +148,7 @@ def test_with_a_server_and_what_each_arm_earned(tmp_path: Path, monkeypatch: pyt
             workers=2,
             out=tmp_path / "run",
             llm={"base_url": server.url, "price": "1,2"},
-            optimizer={"name": "auto", "options": {"polish": 3, "reevo": {"init_pop_size": 4}}},
+            optimizer={"name": "auto", "options": {"polish": 3, "reevo": {"init_pop_size": 4}, "floor": 0.3}},
         )
     assert result.best.scores["error"] < result.seed.scores["error"]
     arms = result.summary["arms"]
