@@ -24,7 +24,7 @@ from typing import Any
 from agentopt.core.errors import ConfigError
 from benchmarks.rows import ROOT, commit, machine
 from benchmarks.search.cell import Cell
-from benchmarks.search.problems import PROBLEMS
+from benchmarks.search.problems import PROBLEMS, load
 
 __all__ = ["RESULTS", "cells", "read_rows"]
 
@@ -79,11 +79,10 @@ def _allowed(options: type, name: str, value: Any) -> bool:
 
 def cells(given: argparse.Namespace) -> Iterator[tuple[str, str, int, int]]:
     """(task, search, seed, evaluations), seed by seed, so that what is done at any time is balanced."""
-    searches = list(given.searches)
-    if given.ablate:
-        searches = ["evolve", *(f"evolve-{switch}" for switch in switched_off())]
+    without = ["evolve", *(f"evolve-{switch}" for switch in switched_off())] if given.ablate else []
     for seed in range(given.seeds):
         for task in given.tasks:
+            searches = [search for search in without if search != "evolve-grid" or load(task).task.measures] or given.searches
             yield from ((task, search, seed, given.evaluations) for search in searches)
             if not given.ablate and task in SHINKA_TASKS and seed < SHINKA_SEEDS:
                 yield task, "shinka", seed, SHINKA_EVALUATIONS
