@@ -59,6 +59,8 @@ class EvolveOptions(TypedDict, total=False):
     """``openai:NAME`` and its like, several with commas, or a model of your own, asked as it is; default: AGENTOPT_MODEL."""
     llm: Mapping[str, Any]
     """How models are called: the keys of ``settings.Calling``, such as ``{"price": "0.15,0.60"}``."""
+    box: Mapping[str, Any]
+    """What boxes are made of: the keys of ``settings.Boxing``, such as ``{"python": "path/to/venv"}``."""
     out: str | Path | None
     """The run folder to make; default ``runs/<task>-<time>``. None keeps the run in memory."""
     config: str | Path

@@ -1,0 +1,226 @@
+"""What every adapter gives: how a folder is judged. Together with the candidate's files that makes a task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from agentopt.adapters.verdict import score
+from agentopt.core.errors import TaskError
+from agentopt.core.task import Case, Kind, Limits, Measure, Objective, Parameter, Task
+from agentopt.sandbox.interpreter import paths_of
+
+__all__ = ["Plan", "language_of", "make_task", "parameter_of", "read_text"]
+
+_DRIVER = Path(__file__).parent / "inside" / "driver.py"
+_LANGUAGES = {
+    ".py": "python",
+    ".c": "c",
+    ".cc": "cpp",
+    ".cpp": "cpp",
+    ".cu": "cuda",
+    ".go": "go",
+    ".java": "java",
+    ".jl": "julia",
+    ".js": "javascript",
+    ".r": "r",
+    ".rs": "rust",
+    ".f90": "fortran",
+    ".sv": "verilog",
+    ".v": "verilog",
+    ".wl": "wolfram",
+}
+_PROMPTS = (".txt", ".md", ".prompt")
+_LIMITS = {"memory_mb": 8192, "file_mb": 1024.0, "scratch_mb": 2048.0, "printed_mb": 64.0}
+_LEFT_OUT = {"__pycache__", "node_modules", "venv"}
+_DIGESTED_BYTES, _DIGESTED_FILES = 1 << 20, 5000
+_HIGHEST = 4
+
+
+@dataclass
+class Plan:
+    """``folder`` is judged by ``evaluator`` in it, of a ``kind`` that the driver in the box knows."""
+
+    folder: Path
+    kind: Literal["evaluate", "results", "printed", "reported", "json"]
+    evaluator: str
+    programs: Mapping[str, str]
+    """File in the folder -> its text, the candidate's first file before others."""
+    name: str = ""
+    goal: str = ""
+    passed: str = ""
+    """What of the candidate's files is given to the evaluator, where they lie in a folder of their own; by default the first of them."""
+    in_place: bool = False
+    """Whether the candidate's files take the place of the folder's."""
+    words: Sequence[str] = ()
+    thresholds: Sequence[float] | None = None
+    seconds: float = 300.0
+    limits: dict[str, float] = field(default_factory=dict[str, float])
+    """Others that the folder names."""
+    objectives: Mapping[str, str] = field(default_factory=lambda: {"combined_score": "max"})
+    """Name -> direction."""
+    measures: Sequence[Measure] = ()
+    budget: str | None = None
+    notes: Sequence[str] = ()
+    fork_free: bool = False
+    up: int | None = None
+    """How many folders above are seen; by default as many as the folder's programs name."""
+    binds: Sequence[tuple[str, str]] = ()
+    """``(source, place)`` of what is also seen elsewhere."""
+    hidden: Sequence[str] = ()
+    """Metrics that only the score is made of, and that are not shown."""
+
+
+def read_text(path: Path) -> str:
+    """Raises TaskError for what is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+
+
+def language_of(file: str) -> tuple[Kind, str]:
+    """Kind and language of a parameter that lies in ``file``."""
+    suffix = Path(file).suffix.lower()
+    if suffix in _PROMPTS:
+        return "prompt", "python"
+    return "code", _LANGUAGES.get(suffix, suffix.removeprefix(".") or "text")
+
+
+def parameter_of(file: str, text: str, taken: Sequence[str] = ()) -> Parameter:
+    """The parameter for a file of the candidate, under a name of its own."""
+    kind, language = language_of(file)
+    stem = Path(file).stem
+    name = stem if stem.isidentifier() else re.sub(r"\W", "_", f"program_{stem}")
+    while name in taken:
+        name += "_"
+    return Parameter(name, kind, text if text.endswith("\n") else f"{text}\n", language=language, entry=None, path=file)
+
+
+def make_task(plan: Plan) -> Task:
+    """Raises TaskError."""
+    folder = plan.folder.resolve()
+    parameters: dict[str, Parameter] = {}
+    for file, text in plan.programs.items():
+        parameter = parameter_of(file, text, list(parameters))
+        parameters[parameter.name] = parameter
+    up = _levels(folder) if plan.up is None else plan.up
+    orders = {
+        "kind": plan.kind,
+        "folder": str(folder),
+        "up": up,
+        "evaluator": plan.evaluator,
+        "files": {file: _inside(plan, file) for file in plan.programs},
+        "passed": plan.passed or _inside(plan, next(iter(plan.programs))),
+        "in_place": plan.in_place,
+        "words": [*plan.words],
+        "thresholds": None if plan.thresholds is None else [*plan.thresholds],
+        "digest": _digest(folder),
+    }
+    python = sys.executable
+    beside = _beside(folder, up)
+    task = Task(
+        plan.name or _name(folder),
+        plan.goal,
+        parameters,
+        [Objective(name, "min" if direction == "min" else "max") for name, direction in plan.objectives.items()],
+        {
+            "train": [
+                Case("all", "", {"objectives": [*plan.objectives], "measures": [m.name for m in plan.measures], "hidden": [*plan.hidden]})
+            ]
+        },
+        measures=plan.measures,
+        command=[python, str(_DRIVER), json.dumps(orders, sort_keys=True)],
+        sees=[str(folder), *beside, str(_DRIVER.parent), *paths_of(python), *plan.binds],
+        self_judged=True,
+        notes=plan.notes,
+        needs=("no_processes",) if plan.fork_free else (),
+        limits=Limits(**(_LIMITS | {"seconds": plan.seconds} | plan.limits)),
+        budget=plan.budget,
+        files={parameter.name: file for parameter in parameters.values() if (file := str(parameter.path)) and (folder / file).is_file()},
+    )
+    task.score(score)
+    return task
+
+
+def _inside(plan: Plan, file: str) -> str:
+    """Where the box finds a file of the candidate. One alone gets a name that nothing in the folder has."""
+    if plan.in_place or len(plan.programs) > 1:
+        return file
+    return f"candidate{Path(file).suffix}"
+
+
+def _name(folder: Path) -> str:
+    name = folder.name if re.search(r"[A-Za-z]", folder.name) else f"{folder.parent.name}_{folder.name}"
+    return re.sub(r"[^\w.-]", "_", name).strip("_.") or "folder"
+
+
+def _digest(folder: Path) -> str:
+    """Changes when a file of the folder changes: by content, and large ones by size and time."""
+    digest = hashlib.sha256()
+    for count, path in enumerate(_files(folder)):
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        small = found.st_size <= _DIGESTED_BYTES and count < _DIGESTED_FILES
+        content = path.read_bytes() if small and os.access(path, os.R_OK) else f"{found.st_size} {found.st_mtime_ns}".encode()
+        digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _files(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for place, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if name not in _LEFT_OUT and not name.startswith("."))
+        found += [Path(place, name) for name in sorted(names)]
+    return found
+
+
+_UP = re.compile(r"(?:\.\./)+|(?:[\"']\.\.[\"'],?\s*)+|(?:\.parent)+|parents\[(\d)\]|(?:(?:os\.)?(?:path\.)?dirname\(\s*)+")
+
+
+def _levels(folder: Path) -> int:
+    """How many folders above its own the folder's programs name, of which none may be the user's own or the machine's."""
+    highest = 0
+    for path in _files(folder)[:200]:
+        if path.suffix in (".py", ".sh") and path.stat().st_size <= _DIGESTED_BYTES:
+            depth = len(path.relative_to(folder).parts) - 1
+            for match in _UP.finditer(path.read_text(errors="replace")):
+                highest = max(highest, _climb(match) - depth)
+    return min(highest, _HIGHEST, _allowed(folder))
+
+
+def _climb(match: re.Match[str]) -> int:
+    text = match[0]
+    if match[1] is not None:
+        return int(match[1])
+    if ".." in text:
+        return text.count("..")
+    return text.count(".parent" if ".parent" in text else "dirname(") - 1
+
+
+def _allowed(folder: Path) -> int:
+    """Levels up to the folder below a place where others' files lie as well."""
+    shared = {Path("/"), Path.home(), Path.home().parent, *map(Path, ("/tmp", "/var/tmp", "/home", "/mnt", "/opt", "/srv", "/usr", "/var"))}
+    for count, above in enumerate(folder.parents):
+        if above in shared:
+            return count
+    return 0
+
+
+def _beside(folder: Path, up: int) -> list[str]:
+    """What lies in the ``up`` folders above, but for what is hidden."""
+    found: list[str] = []
+    chain = [folder, *folder.parents]
+    for inner, above in pairwise(chain[: up + 1]):
+        found += [str(entry) for entry in sorted(above.iterdir()) if entry != inner and not entry.name.startswith(".")]
+    return found
