@@ -77,16 +77,18 @@ def _objectives(path: Path, value: Any) -> dict[str, str]:
 
 def _measures(path: Path, value: Any) -> list[Measure]:
     found: list[Measure] = []
-    for name, bounds in cast("dict[str, Any]", value).items() if isinstance(value, dict) else [("measures", value)]:
-        if not isinstance(bounds, list) or [isinstance(bound, int | float) for bound in cast("list[Any]", bounds)] != [True, True]:
-            raise TaskError(f"{path}: measures.{name} is {bounds!r}; write its lowest and highest value: {name} = [0, 100]")
+    named = cast("dict[str, Any]", value) if isinstance(value, dict) else {"measures": value}
+    for name, given in named.items():
+        bounds: list[Any] = cast("list[Any]", given) if isinstance(given, list) else []
+        if [isinstance(bound, int | float) for bound in bounds] != [True, True]:
+            raise TaskError(f"{path}: measures.{name} is {given!r}; write its lowest and highest value: {name} = [0, 100]")
         found.append(Measure(name, float(bounds[0]), float(bounds[1])))
     return found
 
 
 def _limits(path: Path, plan: Plan, value: Any) -> None:
     known = Limits.__dataclass_fields__
-    for key, number in cast("dict[str, Any]", value).items() if isinstance(value, dict) else [("limits", value)]:
+    for key, number in (cast("dict[str, Any]", value) if isinstance(value, dict) else {"limits": value}).items():
         if key not in known or isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
             raise TaskError(f"{path}: limits.{key} is {number!r}; the limits are numbers above 0: {', '.join(known)}")
         plan.limits[key] = float(number)

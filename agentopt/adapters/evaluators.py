@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from agentopt.adapters.config import Config, find_config
 from agentopt.adapters.plan import Plan, read_text
@@ -164,8 +164,9 @@ def _measures(config: Config) -> list[Measure]:
 
 def _models(config: Config) -> list[str]:
     """What to add to the command line to ask the models that the file names: nobody is asked, and paid, for being named in a file."""
-    listed = config.get("llm.models", list, [])
-    pairs = [(str(model["name"]), model.get("weight")) for model in listed if isinstance(model, dict) and model.get("name")]
+    listed: list[Any] = config.get("llm.models", list, [])
+    named = [cast("dict[str, Any]", model) for model in listed if isinstance(model, dict)]
+    pairs = [(str(model["name"]), model.get("weight")) for model in named if model.get("name")]
     for kind in ("primary", "secondary"):
         name, weight = config.get(f"llm.{kind}_model", str), config.get(f"llm.{kind}_model_weight", (int, float))
         pairs += [(name, weight)] if name and not listed else []

@@ -9,10 +9,10 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from agentopt.adapters.above import beside, files_of, levels_above
 from agentopt.adapters.verdict import score
 from agentopt.core.errors import TaskError
 from agentopt.core.task import Case, Kind, Limits, Measure, Objective, Parameter, Task
@@ -20,7 +20,8 @@ from agentopt.sandbox.interpreter import paths_of
 
 __all__ = ["Plan", "language_of", "make_task", "parameter_of", "read_text"]
 
-_DRIVER = Path(__file__).parent / "inside" / "driver.py"
+_INSIDE = Path(__file__).resolve().parent / "inside"
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from inside.driver import main; del sys.path[0]; main(sys.argv[2])"
 _LANGUAGES = {
     ".py": "python",
     ".c": "c",
@@ -39,10 +40,8 @@ _LANGUAGES = {
     ".wl": "wolfram",
 }
 _PROMPTS = (".txt", ".md", ".prompt")
-_LIMITS = {"memory_mb": 8192, "file_mb": 1024.0, "scratch_mb": 2048.0, "printed_mb": 64.0}
-_LEFT_OUT = {"__pycache__", "node_modules", "venv"}
+_LIMITS: dict[str, Any] = {"memory_mb": 8192, "file_mb": 1024.0, "scratch_mb": 2048.0, "printed_mb": 64.0}
 _DIGESTED_BYTES, _DIGESTED_FILES = 1 << 20, 5000
-_HIGHEST = 4
 
 
 @dataclass
@@ -112,7 +111,7 @@ def make_task(plan: Plan) -> Task:
     for file, text in plan.programs.items():
         parameter = parameter_of(file, text, list(parameters))
         parameters[parameter.name] = parameter
-    up = _levels(folder) if plan.up is None else plan.up
+    up = levels_above(folder) if plan.up is None else plan.up
     orders = {
         "kind": plan.kind,
         "folder": str(folder),
@@ -126,7 +125,7 @@ def make_task(plan: Plan) -> Task:
         "digest": _digest(folder),
     }
     python = sys.executable
-    beside = _beside(folder, up)
+    limits: dict[str, Any] = {**_LIMITS, "seconds": plan.seconds, **plan.limits}
     task = Task(
         plan.name or _name(folder),
         plan.goal,
@@ -138,12 +137,12 @@ def make_task(plan: Plan) -> Task:
             ]
         },
         measures=plan.measures,
-        command=[python, str(_DRIVER), json.dumps(orders, sort_keys=True)],
-        sees=[str(folder), *beside, str(_DRIVER.parent), *paths_of(python), *plan.binds],
+        command=[python, "-c", _START, str(_INSIDE.parent), json.dumps(orders, sort_keys=True)],
+        sees=[str(folder), *beside(folder, up), str(_INSIDE), *paths_of(python), *plan.binds],
         self_judged=True,
         notes=plan.notes,
         needs=("no_processes",) if plan.fork_free else (),
-        limits=Limits(**(_LIMITS | {"seconds": plan.seconds} | plan.limits)),
+        limits=Limits(**limits),
         budget=plan.budget,
         files={parameter.name: file for parameter in parameters.values() if (file := str(parameter.path)) and (folder / file).is_file()},
     )
@@ -166,7 +165,7 @@ def _name(folder: Path) -> str:
 def _digest(folder: Path) -> str:
     """Changes when a file of the folder changes: by content, and large ones by size and time."""
     digest = hashlib.sha256()
-    for count, path in enumerate(_files(folder)):
+    for count, path in enumerate(files_of(folder)):
         try:
             found = path.stat()
         except OSError:
@@ -175,52 +174,3 @@ def _digest(folder: Path) -> str:
         content = path.read_bytes() if small and os.access(path, os.R_OK) else f"{found.st_size} {found.st_mtime_ns}".encode()
         digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
-
-
-def _files(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for place, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if name not in _LEFT_OUT and not name.startswith("."))
-        found += [Path(place, name) for name in sorted(names)]
-    return found
-
-
-_UP = re.compile(r"(?:\.\./)+|(?:[\"']\.\.[\"'],?\s*)+|(?:\.parent)+|parents\[(\d)\]|(?:(?:os\.)?(?:path\.)?dirname\(\s*)+")
-
-
-def _levels(folder: Path) -> int:
-    """How many folders above its own the folder's programs name, of which none may be the user's own or the machine's."""
-    highest = 0
-    for path in _files(folder)[:200]:
-        if path.suffix in (".py", ".sh") and path.stat().st_size <= _DIGESTED_BYTES:
-            depth = len(path.relative_to(folder).parts) - 1
-            for match in _UP.finditer(path.read_text(errors="replace")):
-                highest = max(highest, _climb(match) - depth)
-    return min(highest, _HIGHEST, _allowed(folder))
-
-
-def _climb(match: re.Match[str]) -> int:
-    text = match[0]
-    if match[1] is not None:
-        return int(match[1])
-    if ".." in text:
-        return text.count("..")
-    return text.count(".parent" if ".parent" in text else "dirname(") - 1
-
-
-def _allowed(folder: Path) -> int:
-    """Levels up to the folder below a place where others' files lie as well."""
-    shared = {Path("/"), Path.home(), Path.home().parent, *map(Path, ("/tmp", "/var/tmp", "/home", "/mnt", "/opt", "/srv", "/usr", "/var"))}
-    for count, above in enumerate(folder.parents):
-        if above in shared:
-            return count
-    return 0
-
-
-def _beside(folder: Path, up: int) -> list[str]:
-    """What lies in the ``up`` folders above, but for what is hidden."""
-    found: list[str] = []
-    chain = [folder, *folder.parents]
-    for inner, above in pairwise(chain[: up + 1]):
-        found += [str(entry) for entry in sorted(above.iterdir()) if entry != inner and not entry.name.startswith(".")]
-    return found

@@ -1,26 +1,27 @@
 """Judges one candidate with the evaluator of a folder: a program of its own, started with its orders as JSON.
 
 It works in a copy of the folder that may be written to. Whatever the evaluator prints goes to stderr; the last thing on stdout is one
-JSON object: ``metrics``, ``artifacts``, or ``failure`` with the reason.
+JSON object: ``metrics`` and ``artifacts``, or ``failure`` with the reason.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import sys
 import tempfile
 import traceback
 from pathlib import Path
+from typing import Any, List, Optional
 
-sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != os.path.dirname(os.path.abspath(__file__))]
+from .evaluation import Said, evaluate, plain
+from .ground import check_imports, is_missing, mirror, place, say_missing, use_standins
+
 _HERE = Path(__file__).resolve().parent
-_COPIED_BYTES, _COPIED_FILES = 1 << 20, 2000
-_LEFT_OUT = {"__pycache__", ".git", ".hg", ".venv", "venv", "node_modules"}
-_STANDINS = ("openevolve", "skydiscover", "shinka")
 
 
-def main(text, box="/box", work=None):
+def main(text: str, box: str = "/box", work: str | None = None) -> None:
     """Never returns: what an evaluator leaves running is not waited for."""
     orders = json.loads(text)
     answer = os.dup(1)
@@ -36,22 +37,23 @@ def main(text, box="/box", work=None):
     os._exit(status)
 
 
-def judge(orders, box, work):
+def judge(orders: Any, box: Path, work: Path) -> Said:
     """The verdict as a mapping. Raises what the evaluator raises."""
     use_standins(os.environ)
-    os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")
+    more = [os.path.dirname(sys.executable), *sorted(glob.glob("/usr/local/*/bin"))]
+    os.environ["PATH"] = os.pathsep.join([*more, os.environ.get("PATH", os.defpath)])
     folder = mirror(Path(orders["folder"]), orders["up"], work)
     program = place(orders, box, folder)
     return _KINDS[orders["kind"]](orders, folder, program)
 
 
-def _tell(error):
+def _tell(error: BaseException) -> int:
     """The exit status for it; what it was goes to stderr, without our own frames."""
     if isinstance(error, SystemExit) and not error.code:
         print("the evaluator ended itself before it gave a result", file=sys.stderr)
         return 1
     trace = error.__traceback__
-    while trace is not None and Path(trace.tb_frame.f_code.co_filename).resolve().parent == _HERE:
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     traceback.print_exception(type(error), error, trace)
     if isinstance(error, ImportError) and error.name and is_missing(error.name):
@@ -59,168 +61,11 @@ def _tell(error):
     return 1
 
 
-def say_missing(name):
-    package = name.partition(".")[0]
-    fix = "install it there, or name an environment that has it with --python VENV"
-    return f"the package {package!r} is missing in {sys.executable}: {fix}"
+def _is_ours(file: str) -> bool:
+    return file.startswith("<frozen ") or Path(file).resolve().parent == _HERE or os.path.basename(file) == "runpy.py"
 
 
-def is_missing(name):
-    from importlib.util import find_spec
-
-    try:
-        return find_spec(name.partition(".")[0]) is None
-    except (ImportError, ValueError):
-        return False
-
-
-# --- the folder
-
-
-def use_standins(environ):
-    """A small module of ours takes the place of each package that evaluators import for a helper, if it is not installed."""
-    places = [str(_HERE / "standins" / name) for name in _STANDINS if is_missing(name)]
-    sys.path += places
-    before = environ.get("PYTHONPATH")
-    environ["PYTHONPATH"] = os.pathsep.join([*([before] if before else []), *places])
-
-
-def mirror(folder, up, work):
-    """The folder's copy in ``work``. Large files, and what lies beside it and its ``up`` parents, are links to the originals."""
-    target = work
-    below = [*reversed(folder.parents[:up]), folder]
-    for above, inner in zip(below, below[1:]):
-        target = target / (above.name or "root")
-        target.mkdir()
-        for entry in os.listdir(str(above)):
-            if entry != inner.name and entry not in _LEFT_OUT:
-                (target / entry).symlink_to(above / entry)
-    target = target / folder.name
-    _copy(folder, target, [_COPIED_FILES])
-    return target
-
-
-def _copy(source, target, left):
-    import shutil
-
-    target.mkdir()
-    for entry in sorted(os.scandir(str(source)), key=lambda found: found.name):
-        place = target / entry.name
-        if entry.name in _LEFT_OUT:
-            continue
-        if entry.is_dir(follow_symlinks=False) and left[0] > 0:
-            _copy(Path(entry.path), place, left)
-        elif entry.is_file() and entry.stat().st_size <= _COPIED_BYTES and left[0] > 0:
-            left[0] -= 1
-            shutil.copy(entry.path, str(place))
-        else:
-            place.symlink_to(entry.path)
-
-
-def place(orders, box, folder):
-    """The candidate's file or folder: where the folder has its own, or in a folder that holds nothing else."""
-    files = orders["files"]
-    if orders["in_place"]:
-        for name, inside in files.items():
-            target = folder / inside
-            if target.is_symlink():
-                target.unlink()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((box / name).read_bytes())
-        return folder / next(iter(files.values()))
-    base = Path(tempfile.mkdtemp(prefix="candidate-"))
-    for name, inside in files.items():
-        target = base / inside
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((box / name).read_bytes())
-    return base / orders["passed"]
-
-
-# --- the kinds of evaluators
-
-
-def evaluate(orders, folder, program):
-    """``evaluate(path)``, or ``evaluate_stage1`` to ``3`` as long as each reaches its threshold."""
-    script = folder / orders["evaluator"]
-    check_imports(script, program)
-    module = load(script)
-    if orders["thresholds"] is not None and hasattr(module, "evaluate_stage1"):
-        return cascade(module, str(program), orders["thresholds"])
-    if not hasattr(module, "evaluate"):
-        return {"failure": "{} has no function evaluate(path)".format(orders["evaluator"])}
-    return result_of(call(module.evaluate, str(program)))
-
-
-def load(script):
-    import importlib.util
-
-    os.chdir(str(script.parent))
-    sys.path.insert(0, str(script.parent))
-    sys.argv = [str(script)]
-    spec = importlib.util.spec_from_file_location("evaluation_module", str(script))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["evaluation_module"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def call(function, path):
-    import asyncio
-    import inspect
-
-    result = function(path)
-    if not inspect.isawaitable(result):
-        return result
-
-    async def wait():
-        return await result
-
-    return asyncio.run(wait())
-
-
-def result_of(result):
-    """From a dict of metrics, or anything with ``metrics`` and ``artifacts``."""
-    if isinstance(result, dict):
-        metrics = dict(result)
-        artifacts = metrics.pop("artifacts", None)
-        return {"metrics": metrics, "artifacts": artifacts if isinstance(artifacts, dict) else {}}
-    if isinstance(getattr(result, "metrics", None), dict):
-        return {"metrics": dict(result.metrics), "artifacts": dict(getattr(result, "artifacts", None) or {})}
-    return {"failure": f"evaluate gave a {type(result).__name__}, not a dict of numbers or an EvaluationResult"}
-
-
-def cascade(module, path, thresholds):
-    """Later stages add to what earlier ones found; one that raises keeps what is there."""
-    found = result_of(call(module.evaluate_stage1, path))
-    for number, threshold in zip((2, 3), thresholds):
-        stage = getattr(module, f"evaluate_stage{number}", None)
-        if "failure" in found or stage is None or not _reaches(found["metrics"], threshold):
-            return found
-        try:
-            more = result_of(call(stage, path))
-        except Exception as error:
-            found["metrics"][f"stage{number}_passed"] = 0.0
-            found["artifacts"].update({"failure_stage": f"stage{number}", "stderr": str(error), "traceback": traceback.format_exc()})
-            return found
-        if "failure" in more:
-            return more
-        numbers = [both for part in (found, more) for both in part["metrics"].items() if both[0] != "error" and _is_number(both[1])]
-        found = {"metrics": dict(numbers), "artifacts": dict(found["artifacts"], **more["artifacts"])}
-    return found
-
-
-def _is_number(value):
-    return isinstance(plain(value), (int, float))
-
-
-def _reaches(metrics, threshold):
-    if _is_number(metrics.get("combined_score")):
-        return metrics["combined_score"] >= threshold
-    numbers = [plain(value) for name, value in metrics.items() if name != "error" and _is_number(value)]
-    return bool(numbers) and sum(numbers) / len(numbers) >= threshold
-
-
-def results_folder(orders, folder, program):
+def results_folder(orders: Any, folder: Path, program: Path) -> Said:
     """A script with ``--program_path`` and ``--results_dir`` that writes metrics.json and correct.json."""
     script = folder / orders["evaluator"]
     check_imports(script, program)
@@ -231,11 +76,11 @@ def results_folder(orders, folder, program):
     if correct is None:
         return {"failure": "{} wrote no correct.json{}".format(orders["evaluator"], f" and exited with {status}" if status else "")}
     if not correct.get("correct"):
-        return {"failure": str(correct.get("error") or (metrics or {}).get("text_feedback") or "the result is not correct")}
+        return {"failure": str(correct.get("error") or (metrics and metrics.get("text_feedback")) or "the result is not correct")}
     return {"metrics": metrics or {}, "artifacts": {}}
 
 
-def run_script(script, words):
+def run_script(script: Path, words: List[str]) -> int:
     """As ``python SCRIPT WORDS``, but here; the status it would have exited with."""
     import runpy
 
@@ -251,17 +96,17 @@ def run_script(script, words):
     return 0
 
 
-def _json_of(path):
+def _json_of(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
 
 
-def printed(orders, folder, program):
+def printed(orders: Any, folder: Path, program: Path) -> Said:
     """A script whose second last line is the score, as ReEvo reads it: stdout and stderr together, and no line may begin a traceback."""
     script = folder / orders["evaluator"]
-    root = folder.parents[orders["up"] - 1] if orders["up"] else folder
+    root = Path(folder, *[".."] * orders["up"]).resolve()
     start = root / "outputs" / folder.name / "run"
     start.mkdir(parents=True)
     os.chdir(str(start))
@@ -283,7 +128,7 @@ def printed(orders, folder, program):
     return read_printed(text, status)
 
 
-def read_printed(text, status=0):
+def read_printed(text: str, status: int = 0) -> Said:
     lines = text.split("\n")
     begun = [number for number, line in enumerate(lines) if line.startswith("Traceback")]
     if begun:
@@ -296,7 +141,7 @@ def read_printed(text, status=0):
     return {"metrics": {"score": score}, "artifacts": {"printed": "\n".join(lines[:-2])[-2000:]}}
 
 
-def command(orders, folder, program):
+def command(orders: Any, folder: Path, program: Path) -> Said:
     """A command in the folder; the last line of its stdout is a JSON object."""
     import subprocess
 
@@ -316,12 +161,13 @@ def command(orders, folder, program):
     return said
 
 
-def reported(orders, folder, program):
+def reported(orders: Any, folder: Path, program: Path) -> Said:
     """As ``command``, in the form of containers: ``status``, ``combined_score``, ``metrics`` and ``artifacts``."""
     said = command(orders, folder, program)
     if "failure" in said:
         return said
-    metrics, artifacts = said.get("metrics") or {}, said.get("artifacts") or {}
+    metrics: Any = said.get("metrics") or {}
+    artifacts: Any = said.get("artifacts") or {}
     if said.get("status", "error") != "success":
         reason = said.get("error") or artifacts.get("error") or artifacts.get("feedback") or artifacts.get("stderr")
         return {"failure": str(reason or "the evaluator gave the status {}".format(said.get("status")))}
@@ -330,75 +176,21 @@ def reported(orders, folder, program):
     return {"metrics": metrics, "artifacts": artifacts}
 
 
-def own_json(orders, folder, program):
+def own_json(orders: Any, folder: Path, program: Path) -> Said:
     said = command(orders, folder, program)
     return said if "failure" in said else {"metrics": said, "artifacts": {}}
 
 
-def last_object(text):
+def last_object(text: str) -> Optional[Said]:
     """The object on the last line that is not empty, or the whole text as one."""
     for piece in (([line for line in text.splitlines() if line.strip()] or [""])[-1], text):
         try:
-            found = json.loads(piece)
+            found: Any = json.loads(piece)
         except ValueError:
             continue
         if isinstance(found, dict):
-            return found
+            return {**found}
     return None
 
 
 _KINDS = {"evaluate": evaluate, "results": results_folder, "printed": printed, "reported": reported, "json": own_json}
-
-
-# --- helpers
-
-
-def check_imports(script, program):
-    """What cannot be imported is said before the evaluator hides it. Raises ImportError.
-
-    Only plain imports at the top of the two files count, and nothing where the evaluator changes the way of imports.
-    """
-    text = script.read_text(errors="replace")
-    if "sys.path" in text:
-        return
-    places = [script.parent, program.parent if program.is_file() else program, Path.cwd()]
-    texts = [text] + ([program.read_text(errors="replace")] if program.suffix == ".py" else [])
-    for name in (name for source in texts for name in imported(source)):
-        beside = any((where / (name + ".py")).exists() or (where / name).is_dir() for where in places)
-        if not beside and is_missing(name):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-def imported(source):
-    """Names of the packages that a module imports at its top."""
-    import ast
-
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError):
-        return []
-    found = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
-    found += [node.module for node in body if isinstance(node, ast.ImportFrom) and not node.level and node.module]
-    return [name.partition(".")[0] for name in found]
-
-
-def plain(value):
-    """With nothing in it but what JSON has: scalars of numpy and torch become numbers, bytes and everything else text."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "size", 1) == 1:
-        return plain(item())
-    if callable(getattr(value, "numel", None)) and value.numel() == 1:
-        return plain(item())
-    return str(value)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

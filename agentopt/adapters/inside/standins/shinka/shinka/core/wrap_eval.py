@@ -8,10 +8,11 @@ import pickle
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 __all__ = ["load_program", "run_shinka_eval", "save_json_results"]
 
-_DEFAULTS = {
+_DEFAULTS: Dict[str, Any] = {
     "combined_score": 0.0,
     "execution_time_mean": 0.0,
     "execution_time_std": 0.0,
@@ -22,7 +23,7 @@ _DEFAULTS = {
 }
 
 
-def load_program(program_path):
+def load_program(program_path: str) -> Any:
     """The module that a file holds, under the name ``program``."""
     spec = importlib.util.spec_from_file_location("program", program_path)
     if spec is None or spec.loader is None:
@@ -32,45 +33,45 @@ def load_program(program_path):
     return module
 
 
-def save_json_results(results_dir, metrics, correct, error=None, verbose=True):
+def save_json_results(results_dir: str, metrics: Any, correct: bool, error: Optional[str] = None, verbose: bool = True) -> None:
     os.makedirs(results_dir, exist_ok=True)
     for name, data in (("correct.json", {"correct": correct, "error": error}), ("metrics.json", metrics)):
         with open(os.path.join(results_dir, name), "w") as file:
             json.dump(data, file, indent=4, default=_as_json)
 
 
-def _as_json(value):
+def _as_json(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def _timed(program_path, name, kwargs):
+def _timed(program_path: str, name: str, kwargs: Dict[str, Any]) -> Tuple[Any, float]:
     function = getattr(load_program(program_path), name)
     return _run(function, kwargs)
 
 
-def _run(function, kwargs):
+def _run(function: Callable[..., Any], kwargs: Dict[str, Any]) -> Tuple[Any, float]:
     begun = time.perf_counter()
     return function(**kwargs), time.perf_counter() - begun
 
 
 def run_shinka_eval(
-    program_path,
-    results_dir,
-    experiment_fn_name,
-    num_runs,
-    get_experiment_kwargs=None,
-    aggregate_metrics_fn=None,
-    validate_fn=None,
-    plotting_fn=None,
-    default_metrics_on_error=None,
-    early_stop_method=None,
-    early_stop_threshold=None,
-    early_stop_score_fn=None,
-    early_stop_kwargs=None,
-    run_workers=1,
-    max_workers_cap=None,
-    verbose=None,
-):
+    program_path: str,
+    results_dir: str,
+    experiment_fn_name: str,
+    num_runs: int,
+    get_experiment_kwargs: Optional[Callable[[int], Dict[str, Any]]] = None,
+    aggregate_metrics_fn: Optional[Callable[[List[Any]], Any]] = None,
+    validate_fn: Optional[Callable[[Any], Any]] = None,
+    plotting_fn: Any = None,
+    default_metrics_on_error: Optional[Dict[str, Any]] = None,
+    early_stop_method: Any = None,
+    early_stop_threshold: Optional[float] = None,
+    early_stop_score_fn: Any = None,
+    early_stop_kwargs: Optional[Dict[str, Any]] = None,
+    run_workers: int = 1,
+    max_workers_cap: Optional[int] = None,
+    verbose: Optional[bool] = None,
+) -> Tuple[Dict[str, Any], bool, Optional[str]]:
     """``(metrics, correct, error)``, also written to ``results_dir``. Runs are never stopped early, and nothing is plotted."""
     if early_stop_method not in (None, "none"):
         print(f"runs are not stopped early here: all {num_runs} are made")
@@ -99,7 +100,7 @@ def run_shinka_eval(
     return metrics, correct, error
 
 
-def _all_runs(program_path, name, kwargs, workers):
+def _all_runs(program_path: str, name: str, kwargs: List[Dict[str, Any]], workers: int) -> Tuple[List[Any], List[float]]:
     """Results and seconds, in the order of the runs."""
     function = getattr(load_program(program_path), name, None)
     if function is None:
@@ -113,10 +114,13 @@ def _all_runs(program_path, name, kwargs, workers):
     return [result for result, _ in pairs], [taken for _, taken in pairs]
 
 
-def _validated(results, validate_fn):
+def _validated(results: List[Any], validate_fn: Optional[Callable[[Any], Any]]) -> Tuple[List[str], int]:
     """The distinct reasons, and how many results are not valid."""
-    faults, invalid = [], 0
-    for result in results if validate_fn else ():
+    faults: List[str] = []
+    invalid = 0
+    if validate_fn is None:
+        return faults, invalid
+    for result in results:
         valid, reason = validate_fn(result)
         if not valid:
             invalid += 1
@@ -125,8 +129,8 @@ def _validated(results, validate_fn):
     return faults, invalid
 
 
-def _metrics(results, seconds, aggregate):
-    metrics = aggregate(results) if aggregate else {"num_successful_runs": len(results)}
+def _metrics(results: List[Any], seconds: List[float], aggregate: Optional[Callable[[List[Any]], Any]]) -> Dict[str, Any]:
+    metrics: Dict[str, Any] = aggregate(results) if aggregate else {"num_successful_runs": len(results)}
     metrics["execution_time_mean"] = statistics.fmean(seconds) if seconds else 0.0
     metrics["execution_time_std"] = statistics.pstdev(seconds) if seconds else 0.0
     return metrics
