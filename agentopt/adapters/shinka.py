@@ -14,7 +14,11 @@ from agentopt.core.errors import TaskError
 __all__ = ["read"]
 
 _SECONDS = 600.0
-_CALLS = {"EvolutionConfig": "evo_config", "LocalJobConfig": "job_config", "DatabaseConfig": "db_config"}
+_CALLS = ("EvolutionConfig", "LocalJobConfig")
+_KNOWN = (
+    *("evo_config.init_program_path", "evo_config.task_sys_msg", "evo_config.num_generations", "evo_config.llm_models"),
+    *("evo_config.language", "evo_config.job_type", "evo_config.results_dir", "job_config.time", "job_config.extra_cmd_args"),
+)
 
 
 def read(folder: Path) -> Plan | None:
@@ -23,7 +27,9 @@ def read(folder: Path) -> Plan | None:
     if not script.is_file() or "results_dir" not in (text := read_text(script)) or "program_path" not in text:
         return None
     said = _said_in_python(folder)
-    config = find_config(folder, ("shinka.yaml", "config.yaml", "shinka*.y*ml"))
+    config = find_config(folder, (*_named_in_python(folder), "shinka.yaml", "config.yaml", "shinka*.y*ml"))
+    for key in _KNOWN:
+        config.get(key)
     initial = _initial(folder, str(said.get("init_program_path") or config.get("evo_config.init_program_path", str, "")))
     plan = Plan(folder, "results", script.name, {initial.name: read_text(initial)}, seconds=_SECONDS)
     plan.goal = str(said.get("task_sys_msg") or config.get("evo_config.task_sys_msg", str, "")).strip()
@@ -46,6 +52,12 @@ def _initial(folder: Path, named: str) -> Path:
     if not found:
         raise TaskError(f"{folder}: evaluate.py is there, but nothing to start from; write initial.py beside it")
     return found[0]
+
+
+def _named_in_python(folder: Path) -> list[str]:
+    """The YAML files of the folder that its scripts name."""
+    scripts = "\n".join(read_text(path) for path in sorted(folder.glob("*.py")))
+    return [path.name for path in sorted(folder.glob("*.y*ml")) if path.name in scripts]
 
 
 def _said_in_python(folder: Path) -> Mapping[str, Any]:
@@ -94,5 +106,4 @@ def _literal(node: ast.AST, constants: Mapping[str, Any]) -> Any:
 def _models(said: Mapping[str, Any], config: Config) -> list[str]:
     names: Any = said.get("llm_models") or config.get("evo_config.llm_models", list, [])
     named = [str(name) for name in names if isinstance(name, str)]
-    config.get("evo_config.llm_models")
     return [f"the folder names the models {', '.join(named)}; name those to ask with --model"] if named else []

@@ -73,8 +73,8 @@ class Programs:
         self._build: Sequence[str] = orders["build"]
         self._command: Sequence[str] = orders["command"]
         self._processes: int = orders["processes"]
-        self._sees: Sequence[tuple[str, str]] = [(source, place) for source, place in orders["sees"]]
-        self._stage = f"{scratch}-stage" if orders["staged"] else ""
+        self._sees: Sequence[tuple[str, str]] = [(source, place) for source, place in orders.get("sees", ())]
+        self._stage = f"{scratch}-stage" if orders.get("staged") else ""
         self._controllers = controllers
         self._uid = spare_uid(os.getpid())
         self._printed = bytearray()

@@ -49,9 +49,10 @@ def judge(orders: Any, box: Path, work: Path) -> Said:
 
 def _tell(error: BaseException) -> int:
     """The exit status for it; what it was goes to stderr, without our own frames."""
-    if isinstance(error, SystemExit) and not error.code:
-        print("the evaluator ended itself before it gave a result", file=sys.stderr)
-        return 1
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else 1 if error.code else 0
+        print(error.code if isinstance(error.code, str) else f"it ended itself with status {status} and gave no result", file=sys.stderr)
+        return status or 1
     trace = error.__traceback__
     while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
@@ -104,7 +105,7 @@ def _json_of(path: Path) -> Any:
 
 
 def printed(orders: Any, folder: Path, program: Path) -> Said:
-    """A script whose second last line is the score, as ReEvo reads it: stdout and stderr together, and no line may begin a traceback."""
+    """A script that prints the score as its last line, as ReEvo reads it: stdout and stderr together, and no line may begin a traceback."""
     script = folder / orders["evaluator"]
     root = Path(folder, *[".."] * orders["up"]).resolve()
     start = root / "outputs" / folder.name / "run"
@@ -137,7 +138,7 @@ def read_printed(text: str, status: int = 0) -> Said:
         score = float(lines[-2])
     except (ValueError, IndexError):
         ended = f" and exited with {status}" if status else ""
-        return {"failure": f"the second last line is to be the score{ended}; the end of what was printed: {text.strip()[-500:]}"}
+        return {"failure": f"the last line is to be the score{ended}; the end of what was printed: {text.strip()[-500:]}"}
     return {"metrics": {"score": score}, "artifacts": {"printed": "\n".join(lines[:-2])[-2000:]}}
 
 
