@@ -36,7 +36,11 @@ def read(folder: Path) -> Plan | None:
     plan.in_place = len(files) > 1 or not any("{program}" in word for word in words)
     plan.goal, plan.name = _text(path, data, "goal"), _text(path, data, "name")
     plan.budget = _text(path, data, "budget") or None
-    plan.fork_free = bool(data.get("fork_free", False))
+    plan.fork_free = data.get("fork_free", False)
+    if not isinstance(plan.fork_free, bool) or (
+        plan.fork_free and not (len(words) > 1 and words[0] == "{python}" and (folder / words[1]).is_file())
+    ):
+        raise TaskError(f"{path}: fork_free is {plan.fork_free!r}; it is true or false, and true only where command is python and a script")
     plan.objectives = _objectives(path, data.get("objectives", {"score": "max"}))
     plan.measures = _measures(path, data.get("measures", {}))
     _limits(path, plan, data.get("limits", {}))

@@ -122,6 +122,7 @@ def make_task(plan: Plan) -> Task:
         "in_place": plan.in_place,
         "words": [*plan.words],
         "thresholds": None if plan.thresholds is None else [*plan.thresholds],
+        "fork_free": plan.fork_free,
         "digest": _digest(folder),
     }
     python = sys.executable

@@ -16,7 +16,7 @@ from agentopt.inspection import check_task, score_candidate
 from agentopt.sandbox import levels
 from tests.adapters.judging import FOLDERS, folder
 
-pytestmark = pytest.mark.usefixtures("level_3")
+pytestmark = pytest.mark.usefixtures("tmp_path", "level_3")  # in this order: level_3 moves where temporary files lie
 
 SEEDS = {
     "points": {"combined_score": 1 / 7.5},
@@ -98,10 +98,13 @@ def test_another_environment_has_its_own_packages(tmp_path):
 def test_a_command_that_is_declared_fork_free_starts_nothing(tmp_path):
     place = shutil.copytree(FOLDERS / "stages", tmp_path / "stages")
     (place / "agentopt.toml").write_text('command = "python judge.py {program}"\nprogram = "initial_program.py"\nfork_free = true\n')
-    (place / "judge.py").write_text("import json, os\nos.fork()\nprint(json.dumps({'score': 1.0}))\n")
+    (place / "judge.py").write_text(
+        "import json, os, sys\nif 'FORK' in open(sys.argv[1]).read():\n    os.fork()\nprint(json.dumps({'score': 1.0}))\n"
+    )
     task = agentopt.load_task(place)
     assert list(task.needs) == ["no_processes"]
-    assert score_candidate(task, task.seed_values).failure.kind == "crash"
+    assert score_candidate(task, task.seed_values).scores == {"score": 1.0}
+    assert score_candidate(task, {"initial_program": "FORK\n"}).failure.kind == "crash"
 
 
 def test_a_look_at_the_folder_says_what_it_is():

@@ -83,7 +83,7 @@ class TestSettings:
 
 class TestFinding:
     def test_what_is_no_folder_of_anybody(self, tmp_path):
-        with pytest.raises(TaskError, match="the folder has no task.py, and is none"):
+        with pytest.raises(TaskError, match="the folder has no task"):
             loading.load_task(tmp_path)
         (tmp_path / "notes.txt").write_text("x")
         with pytest.raises(TaskError, match="not a Python file"):
@@ -145,6 +145,7 @@ class TestRefusals:
             ({"agentopt_toml": "command = 'x'\nprogram = 'a.py'\nobjectives = {a = 'up'}\n", "a_py": "x"}, "objectives is"),
             ({"agentopt_toml": "command = 'x'\nprogram = 'a.py'\nmeasures = {a = 1}\n", "a_py": "x"}, "measures.a is 1"),
             ({"agentopt_toml": "command = 'x'\nprogram = 'a.py'\nlimits = {a = 1}\n", "a_py": "x"}, "limits.a is 1"),
+            ({"agentopt_toml": "command = 'x'\nprogram = 'a.py'\nfork_free = true\n", "a_py": "x"}, "fork_free is True"),
         ],
     )
     def test_one_sentence_names_the_file(self, tmp_path, files, reason):

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 from .evaluation import Said, evaluate, plain
 from .ground import check_imports, is_missing, mirror, place, say_missing, use_standins
@@ -108,25 +108,35 @@ def printed(orders: Any, folder: Path, program: Path) -> Said:
     """A script that prints the score as its last line, as ReEvo reads it: stdout and stderr together, and no line may begin a traceback."""
     script = folder / orders["evaluator"]
     root = Path(folder, *[".."] * orders["up"]).resolve()
-    start = root / "outputs" / folder.name / "run"
+    outputs = root / "outputs"
+    if outputs.is_symlink():
+        outputs.unlink()
+    start = outputs / folder.name / "run"
     start.mkdir(parents=True)
     os.chdir(str(start))
     sys.path.append(str(root))
-    path = start / "printed.txt"
-    kept = os.dup(1), os.dup(2)
-    with open(str(path), "wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        status = run_script(script, [word.replace("{root}", str(root)) for word in orders["words"]])
-    except Exception as error:
-        status = _tell(error)
-    for stream, descriptor in zip((sys.stdout, sys.stderr), kept):
-        stream.flush()
-        os.dup2(descriptor, 1 if stream is sys.stdout else 2)
-    text = path.read_text(errors="replace")
+    words = [word.replace("{root}", str(root)) for word in orders["words"]]
+    return read_printed(*captured(script, words, (1, 2)))
+
+
+def captured(script: Path, words: List[str], descriptors: Tuple[int, ...]) -> Tuple[str, int]:
+    """What a script writes to the descriptors, and its status. All of it goes to stderr as well."""
+    kept = [os.dup(descriptor) for descriptor in descriptors]
+    with tempfile.TemporaryFile() as file:
+        for descriptor in descriptors:
+            os.dup2(file.fileno(), descriptor)
+        try:
+            status = run_script(script, words)
+        except Exception as error:
+            status = _tell(error)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for descriptor, before in zip(descriptors, kept):
+            os.dup2(before, descriptor)
+        file.seek(0)
+        text = file.read().decode(errors="replace")
     print(text, file=sys.stderr)
-    return read_printed(text, status)
+    return text, status
 
 
 def read_printed(text: str, status: int = 0) -> Said:
@@ -144,22 +154,27 @@ def read_printed(text: str, status: int = 0) -> Said:
 
 def command(orders: Any, folder: Path, program: Path) -> Said:
     """A command in the folder; the last line of its stdout is a JSON object."""
-    import subprocess
-
     os.chdir(str(folder))
     words = [word.replace("{program}", str(program)).replace("{python}", sys.executable) for word in orders["words"]]
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        text, status = captured(folder / words[1], words[2:], (1,)) if orders["fork_free"] else _started(words)
     except OSError as error:
         return {"failure": f"{words[0]} cannot be started in the box: {error.strerror}"}
-    text = done.stdout.decode(errors="replace")
-    print(text, file=sys.stderr)
-    if done.returncode:
-        sys.exit(done.returncode if done.returncode > 0 else 128 - done.returncode)
+    if status:
+        sys.exit(status)
     said = last_object(text)
     if said is None:
         return {"failure": f"the last line is to be a JSON object; the end of what was printed: {text.strip()[-500:]}"}
     return said
+
+
+def _started(words: List[str]) -> Tuple[str, int]:
+    import subprocess
+
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    text = done.stdout.decode(errors="replace")
+    print(text, file=sys.stderr)
+    return text, done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
 def reported(orders: Any, folder: Path, program: Path) -> Said:
