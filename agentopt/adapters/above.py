@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["beside", "files_of", "levels_above"]
+__all__ = ["beside", "files_of", "levels_above", "linked"]
 
 _LEFT_OUT = {"__pycache__", "node_modules", "venv"}
 _MOST_BYTES, _MOST_FILES, _HIGHEST = 1 << 20, 200, 4
@@ -42,9 +42,22 @@ def beside(folder: Path, up: int) -> list[str]:
     return found
 
 
+def linked(folder: Path) -> list[str]:
+    """Where links in the folder lead that leave it, such as data on another disk."""
+    found: list[str] = []
+    for place, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if name not in _LEFT_OUT and not name.startswith("."))
+        targets = [Path(place, name).resolve() for name in (*inner, *sorted(names)) if os.path.islink(os.path.join(place, name))]
+        found += [str(target) for target in targets if target.exists() and not target.is_relative_to(folder) and target not in _shared()]
+    return found[:_MOST_FILES]
+
+
+def _shared() -> set[Path]:
+    return {Path.home(), Path.home().parent, *map(Path, _SHARED)}
+
+
 def _allowed(folder: Path) -> int:
-    shared = {Path.home(), Path.home().parent, *map(Path, _SHARED)}
-    return next((count for count, above in enumerate(folder.parents) if above in shared), 0)
+    return next((count for count, above in enumerate(folder.parents) if above in _shared()), 0)
 
 
 def _reach(text: str, is_python: bool) -> int:

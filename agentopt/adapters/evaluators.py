@@ -55,8 +55,8 @@ def read(folder: Path) -> Plan | None:
 
 def _evaluator(folder: Path) -> tuple[Path, set[str]] | None:
     """The evaluator's script and its functions. A script that is none of Python has no functions."""
-    for name in ("evaluator.py", "evaluator/evaluator.py", "evaluate.py"):
-        path = folder / name
+    others = [path for pattern in ("*evaluat*.py", "*eval*.py") for path in sorted(folder.glob(pattern))] if _initial(folder) else []
+    for path in [folder / "evaluator.py", folder / "evaluator" / "evaluator.py", *others]:
         if path.is_file() and (functions := _functions(path)) & {"evaluate", *_STAGES}:
             return path, functions
     shell = next((path for path in (folder / "evaluator/evaluate.sh", folder / "evaluate.sh") if path.is_file()), None)
@@ -102,11 +102,16 @@ def _programs(folder: Path, config: Config) -> tuple[dict[str, str], str]:
 
 
 def _initial(folder: Path) -> Path | None:
-    """The program by its usual names: beside the evaluator, or in one of the folders below if there it is the only one."""
+    """The program by its usual names: beside the evaluator, or the only one there whose name begins so, or the only one a folder below."""
     for stem in _STEMS:
         beside = [path for path in sorted(folder.glob(f"{stem}*")) if path.stem == stem and not path.name.endswith((".md", ".pyc"))]
         if beside:
             return beside[0]
+    called = [
+        path for path in sorted(folder.glob("initial_*.*")) if path.is_file() and path.suffix not in (".md", ".pyc", ".yaml", ".json")
+    ]
+    if len(called) == 1:
+        return called[0]
     for stem in _STEMS:
         below = [path for path in sorted(folder.glob(f"*/{stem}.*")) if path.is_file()]
         if len(below) == 1:

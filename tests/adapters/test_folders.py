@@ -12,7 +12,7 @@ import pytest
 
 import agentopt
 from agentopt import loading
-from agentopt.adapters.above import beside, levels_above
+from agentopt.adapters.above import beside, levels_above, linked
 from agentopt.adapters.config import seconds_of
 from agentopt.assembly import adjust
 from agentopt.core.errors import ConfigError, TaskError
@@ -104,6 +104,21 @@ class TestFinding:
         place = write(tmp_path / "f", start__initial_program_rs="fn main() {}", evaluator_py=EVALUATOR)
         (parameter,) = loading.load_task(place).resolved.values()
         assert (parameter.path, parameter.language, parameter.initial) == ("start/initial_program.rs", "rust", "fn main() {}\n")
+
+    def test_other_names_that_say_what_they_are(self, tmp_path):
+        place = write(tmp_path / "f", initial_content_txt="words", my_evaluator_py=EVALUATOR)
+        task = loading.load_task(place)
+        assert [p.path for p in task.resolved.values()] == ["initial_content.txt"]
+        assert '"evaluator": "my_evaluator.py"' in task.command[-1]
+
+    def test_links_that_leave_the_folder_are_seen(self, tmp_path):
+        place = write(tmp_path / "f", initial_program_py="x = 1\n", evaluator_py=EVALUATOR)
+        (tmp_path / "data").mkdir()
+        (place / "data").symlink_to(tmp_path / "data")
+        (place / "again.py").symlink_to(place / "evaluator.py")
+        (place / "home").symlink_to("/")
+        assert linked(place) == [str(tmp_path / "data")]
+        assert str(tmp_path / "data") in loading.load_task(place).sees
 
     def test_a_program_that_is_a_folder(self, tmp_path):
         place = write(tmp_path / "f", initial_program__a_py="x = 1\n", initial_program__b_cpp="int x;\n", evaluator_py=EVALUATOR)
