@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["beside", "files_of", "levels_above", "linked"]
+__all__ = ["beside", "entries", "files_of", "levels_above", "linked"]
 
-_LEFT_OUT = {"__pycache__", "node_modules", "venv"}
+_LEFT_OUT = {"__pycache__", "node_modules", "venv", "openevolve_output"}
 _MOST_BYTES, _MOST_FILES, _HIGHEST = 1 << 20, 200, 4
 _SAME = {"abspath", "realpath", "normpath", "Path", "PurePath", "str", "resolve", "absolute", "expanduser", "fspath"}
 _SHARED = ("/", "/tmp", "/var/tmp", "/home", "/mnt", "/opt", "/srv", "/usr", "/var")
@@ -20,8 +20,18 @@ _UP = re.compile(r"(?:\.\./)+|(?:\.\./)*\.\.(?=[\"'\s]|$)")
 def files_of(folder: Path) -> Iterator[Path]:
     """In order, without what is hidden or comes from installing and running."""
     for place, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if name not in _LEFT_OUT and not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(names))
+        inner[:] = sorted(name for name in inner if _is_shown(Path(place, name)))
+        yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
+
+
+def entries(folder: Path) -> list[str]:
+    """What of the folder a box is to see: neither keys in hidden files nor the logs of runs."""
+    return [str(path) for path in sorted(folder.iterdir()) if _is_shown(path)]
+
+
+def _is_shown(path: Path) -> bool:
+    is_of_a_run = path.is_dir() and any(next(path.glob(pattern), None) for pattern in ("run.db", "*/run.db"))
+    return not path.name.startswith(".") and path.name not in _LEFT_OUT and not is_of_a_run
 
 
 def levels_above(folder: Path) -> int:
@@ -46,7 +56,7 @@ def linked(folder: Path) -> list[str]:
     """Where links in the folder lead that leave it, such as data on another disk."""
     found: list[str] = []
     for place, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if name not in _LEFT_OUT and not name.startswith("."))
+        inner[:] = sorted(name for name in inner if _is_shown(Path(place, name)))
         targets = [Path(place, name).resolve() for name in (*inner, *sorted(names)) if os.path.islink(os.path.join(place, name))]
         found += [str(target) for target in targets if target.exists() and not target.is_relative_to(folder) and target not in _shared()]
     return found[:_MOST_FILES]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from agentopt.adapters.above import beside, files_of, levels_above, linked
+from agentopt.adapters.above import beside, entries, files_of, levels_above, linked
 from agentopt.adapters.verdict import score
 from agentopt.core.errors import TaskError
 from agentopt.core.task import Case, Kind, Limits, Measure, Objective, Parameter, Task
@@ -139,7 +139,7 @@ def make_task(plan: Plan) -> Task:
         },
         measures=plan.measures,
         command=[python, "-c", _START, str(_INSIDE.parent), json.dumps(orders, sort_keys=True)],
-        sees=[str(folder), *linked(folder), *beside(folder, up), str(_INSIDE), *paths_of(python), *plan.binds],
+        sees=[*entries(folder), *linked(folder), *beside(folder, up), str(_INSIDE), *paths_of(python), *plan.binds],
         self_judged=True,
         notes=plan.notes,
         needs=("no_processes",) if plan.fork_free else (),

@@ -12,7 +12,7 @@ import pytest
 
 import agentopt
 from agentopt import loading
-from agentopt.adapters.above import beside, levels_above, linked
+from agentopt.adapters.above import beside, entries, levels_above, linked
 from agentopt.adapters.config import seconds_of
 from agentopt.assembly import adjust
 from agentopt.core.errors import ConfigError, TaskError
@@ -119,6 +119,15 @@ class TestFinding:
         (place / "home").symlink_to("/")
         assert linked(place) == [str(tmp_path / "data")]
         assert str(tmp_path / "data") in loading.load_task(place).sees
+
+    def test_keys_and_runs_in_the_folder_are_neither_seen_nor_looked_at(self, tmp_path):
+        place = write(tmp_path / "f", initial_program_py="x = 1\n", evaluator_py=EVALUATOR)
+        before = loading.load_task(place)
+        write(place, runs__one__run_db="x", out__run_db="x")
+        (place / ".env").write_text("KEY=1")
+        after = loading.load_task(place)
+        assert entries(place) == [str(place / "evaluator.py"), str(place / "initial_program.py")]
+        assert (before.command, before.sees) == (after.command, after.sees)
 
     def test_a_program_that_is_a_folder(self, tmp_path):
         place = write(tmp_path / "f", initial_program__a_py="x = 1\n", initial_program__b_cpp="int x;\n", evaluator_py=EVALUATOR)
@@ -243,7 +252,7 @@ class TestPython:
         changed = adjust(task, validate({"box": {"python": str(tmp_path / "env")}}))
         assert changed.command == [str(tmp_path / "env" / "bin" / "python"), *task.command[1:]]
         assert str(tmp_path / "env") in changed.sees
-        assert str(FOLDERS / "points") in changed.sees
+        assert str(FOLDERS / "points" / "evaluator.py") in changed.sees
 
     @pytest.mark.parametrize(("given", "reason"), [("nowhere", "no program that can be started"), ("/bin/true", "does not answer")])
     def test_what_is_no_python(self, given, reason):
