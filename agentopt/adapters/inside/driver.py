@@ -13,10 +13,12 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
-from .evaluation import Said, evaluate, plain
+from .evaluation import evaluate, plain
 from .ground import check_imports, is_missing, mirror, place, say_missing, use_standins
+
+__all__ = ["captured", "judge", "last_object", "main", "read_printed"]
 
 _HERE = Path(__file__).resolve().parent
 
@@ -37,7 +39,7 @@ def main(text: str, box: str = "/box", work: str | None = None) -> None:
     os._exit(status)
 
 
-def judge(orders: Any, box: Path, work: Path) -> Said:
+def judge(orders: Any, box: Path, work: Path) -> dict[str, Any]:
     """The verdict as a mapping. Raises what the evaluator raises."""
     use_standins(os.environ)
     more = [os.path.dirname(sys.executable), *sorted(glob.glob("/usr/local/*/bin"))]
@@ -51,22 +53,26 @@ def _tell(error: BaseException) -> int:
     """The exit status for it; what it was goes to stderr, without our own frames."""
     if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) else 1 if error.code else 0
-        print(error.code if isinstance(error.code, str) else f"it ended itself with status {status} and gave no result", file=sys.stderr)
+        _say(error.code if isinstance(error.code, str) else f"it ended itself with status {status} and gave no result")
         return status or 1
     trace = error.__traceback__
     while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     traceback.print_exception(type(error), error, trace)
     if isinstance(error, ImportError) and error.name and is_missing(error.name):
-        print(say_missing(error.name), file=sys.stderr)
+        _say(say_missing(error.name))
     return 1
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _is_ours(file: str) -> bool:
     return file.startswith("<frozen ") or Path(file).resolve().parent == _HERE or os.path.basename(file) == "runpy.py"
 
 
-def results_folder(orders: Any, folder: Path, program: Path) -> Said:
+def results_folder(orders: Any, folder: Path, program: Path) -> dict[str, Any]:
     """A script with ``--program_path`` and ``--results_dir`` that writes metrics.json and correct.json."""
     script = folder / orders["evaluator"]
     check_imports(script, program)
@@ -81,7 +87,7 @@ def results_folder(orders: Any, folder: Path, program: Path) -> Said:
     return {"metrics": metrics or {}, "artifacts": {}}
 
 
-def run_script(script: Path, words: List[str]) -> int:
+def run_script(script: Path, words: list[str]) -> int:
     """As ``python SCRIPT WORDS``, but here; the status it would have exited with."""
     import runpy
 
@@ -91,7 +97,7 @@ def run_script(script: Path, words: List[str]) -> int:
         runpy.run_path(str(script), run_name="__main__")
     except SystemExit as end:
         if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
+            _say(end.code)
             return 1
         return end.code or 0
     return 0
@@ -104,7 +110,7 @@ def _json_of(path: Path) -> Any:
         return None
 
 
-def printed(orders: Any, folder: Path, program: Path) -> Said:
+def printed(orders: Any, folder: Path, program: Path) -> dict[str, Any]:
     """A script that prints the score as its last line, as ReEvo reads it: stdout and stderr together, and no line may begin a traceback."""
     script = folder / orders["evaluator"]
     root = Path(folder, *[".."] * orders["up"]).resolve()
@@ -119,9 +125,9 @@ def printed(orders: Any, folder: Path, program: Path) -> Said:
     return read_printed(*captured(script, words, (1, 2)))
 
 
-def captured(script: Path, words: List[str], descriptors: Tuple[int, ...]) -> Tuple[str, int]:
+def captured(script: Path, words: list[str], descriptors: tuple[int, ...]) -> tuple[str, int]:
     """What a script writes to the descriptors, and its status. All of it goes to stderr as well."""
-    kept = [os.dup(descriptor) for descriptor in descriptors]
+    kept = {descriptor: os.dup(descriptor) for descriptor in descriptors}
     with tempfile.TemporaryFile() as file:
         for descriptor in descriptors:
             os.dup2(file.fileno(), descriptor)
@@ -131,15 +137,15 @@ def captured(script: Path, words: List[str], descriptors: Tuple[int, ...]) -> Tu
             status = _tell(error)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        for descriptor, before in zip(descriptors, kept):
+        for descriptor, before in kept.items():
             os.dup2(before, descriptor)
         file.seek(0)
         text = file.read().decode(errors="replace")
-    print(text, file=sys.stderr)
+    _say(text)
     return text, status
 
 
-def read_printed(text: str, status: int = 0) -> Said:
+def read_printed(text: str, status: int = 0) -> dict[str, Any]:
     lines = text.split("\n")
     begun = [number for number, line in enumerate(lines) if line.startswith("Traceback")]
     if begun:
@@ -152,7 +158,7 @@ def read_printed(text: str, status: int = 0) -> Said:
     return {"metrics": {"score": score}, "artifacts": {"printed": "\n".join(lines[:-2])[-2000:]}}
 
 
-def command(orders: Any, folder: Path, program: Path) -> Said:
+def command(orders: Any, folder: Path, program: Path) -> dict[str, Any]:
     """A command in the folder; the last line of its stdout is a JSON object."""
     os.chdir(str(folder))
     words = [word.replace("{program}", str(program)).replace("{python}", sys.executable) for word in orders["words"]]
@@ -168,16 +174,16 @@ def command(orders: Any, folder: Path, program: Path) -> Said:
     return said
 
 
-def _started(words: List[str]) -> Tuple[str, int]:
+def _started(words: list[str]) -> tuple[str, int]:
     import subprocess
 
     done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     text = done.stdout.decode(errors="replace")
-    print(text, file=sys.stderr)
+    _say(text)
     return text, done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
-def reported(orders: Any, folder: Path, program: Path) -> Said:
+def reported(orders: Any, folder: Path, program: Path) -> dict[str, Any]:
     """As ``command``, in the form of containers: ``status``, ``combined_score``, ``metrics`` and ``artifacts``."""
     said = command(orders, folder, program)
     if "failure" in said:
@@ -186,18 +192,18 @@ def reported(orders: Any, folder: Path, program: Path) -> Said:
     artifacts: Any = said.get("artifacts") or {}
     if said.get("status", "error") != "success":
         reason = said.get("error") or artifacts.get("error") or artifacts.get("feedback") or artifacts.get("stderr")
-        return {"failure": str(reason or "the evaluator gave the status {}".format(said.get("status")))}
+        return {"failure": str(reason or f"the evaluator gave the status {said.get('status')}")}
     if "combined_score" not in metrics and "combined_score" in said:
         metrics["combined_score"] = said["combined_score"]
     return {"metrics": metrics, "artifacts": artifacts}
 
 
-def own_json(orders: Any, folder: Path, program: Path) -> Said:
+def own_json(orders: Any, folder: Path, program: Path) -> dict[str, Any]:
     said = command(orders, folder, program)
     return said if "failure" in said else {"metrics": said, "artifacts": {}}
 
 
-def last_object(text: str) -> Optional[Said]:
+def last_object(text: str) -> dict[str, Any] | None:
     """The object on the last line that is not empty, or the whole text as one."""
     for piece in (([line for line in text.splitlines() if line.strip()] or [""])[-1], text):
         try:

@@ -6,14 +6,17 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any
 
 from .ground import check_imports
 
-Said = Dict[str, Any]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["cascade", "evaluate", "plain", "result_of"]
 
 
-def evaluate(orders: Any, folder: Path, program: Path) -> Said:
+def evaluate(orders: Any, folder: Path, program: Path) -> dict[str, Any]:
     """``evaluate(path)``, or ``evaluate_stage1`` to ``3`` as long as each reaches its threshold."""
     script = folder / orders["evaluator"]
     check_imports(script, program)
@@ -52,10 +55,10 @@ def call(function: Callable[[str], Any], path: str) -> Any:
     return asyncio.run(wait())
 
 
-def result_of(result: Any) -> Said:
+def result_of(result: Any) -> dict[str, Any]:
     """From a dict of metrics, or anything with ``metrics`` and ``artifacts``."""
     if isinstance(result, dict):
-        metrics: Said = {**result}
+        metrics: dict[str, Any] = {**result}
         artifacts: Any = metrics.pop("artifacts", None)
         return {"metrics": metrics, "artifacts": artifacts if isinstance(artifacts, dict) else {}}
     if isinstance(getattr(result, "metrics", None), dict):
@@ -63,10 +66,10 @@ def result_of(result: Any) -> Said:
     return {"failure": f"evaluate gave a {type(result).__name__}, not a dict of numbers or an EvaluationResult"}
 
 
-def cascade(module: Any, path: str, thresholds: List[float]) -> Said:
+def cascade(module: Any, path: str, thresholds: list[float]) -> dict[str, Any]:
     """Later stages add to what earlier ones found; one that raises keeps what is there."""
     found = result_of(call(module.evaluate_stage1, path))
-    for number, threshold in zip((2, 3), thresholds):
+    for number, threshold in enumerate(thresholds[:2], 2):
         stage = getattr(module, f"evaluate_stage{number}", None)
         if "failure" in found or stage is None or not _reaches(found["metrics"], threshold):
             return found
@@ -87,7 +90,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(plain(value), (int, float))
 
 
-def _reaches(metrics: Dict[str, Any], threshold: float) -> bool:
+def _reaches(metrics: dict[str, Any], threshold: float) -> bool:
     if _is_number(metrics.get("combined_score")):
         return metrics["combined_score"] >= threshold
     numbers = [plain(value) for name, value in metrics.items() if name != "error" and _is_number(value)]

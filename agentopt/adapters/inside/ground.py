@@ -6,7 +6,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, List, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+__all__ = ["check_imports", "imported", "is_missing", "mirror", "place", "say_missing", "use_standins"]
 
 _STANDINS = Path(__file__).resolve().parent / "standins"
 _COPIED_BYTES, _COPIED_FILES = 1 << 20, 2000
@@ -17,7 +22,8 @@ def mirror(folder: Path, up: int, work: Path) -> Path:
     """The folder's copy in ``work``. Large files, and what lies beside it and its ``up`` parents, are links to the originals."""
     target = work
     below = [*reversed(folder.parents[:up]), folder]
-    for above, inner in zip(below, below[1:]):
+    for number, inner in enumerate(below[1:]):
+        above = below[number]
         target = target / (above.name or "root")
         target.mkdir()
         for entry in os.listdir(str(above)):
@@ -28,7 +34,7 @@ def mirror(folder: Path, up: int, work: Path) -> Path:
     return target
 
 
-def _copy(source: Path, target: Path, left: List[int]) -> None:
+def _copy(source: Path, target: Path, left: list[int]) -> None:
     import shutil
 
     target.mkdir()
@@ -105,7 +111,7 @@ def check_imports(script: Path, program: Path) -> None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-def imported(source: str) -> List[str]:
+def imported(source: str) -> list[str]:
     """Names of the packages that a module imports at its top."""
     import ast
 
@@ -118,5 +124,5 @@ def imported(source: str) -> List[str]:
     return [name.partition(".")[0] for name in found]
 
 
-def _names() -> List[str]:
+def _names() -> list[str]:
     return sorted(os.listdir(str(_STANDINS)))

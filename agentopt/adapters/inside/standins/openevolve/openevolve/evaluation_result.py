@@ -1,27 +1,29 @@
 """The result of an evaluator: numbers, and texts beside them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from typing import Any, Dict, List
+from typing import Any
 
 __all__ = ["EvaluationResult"]
 
 
 @dataclass
 class EvaluationResult:
-    metrics: Dict[str, Any]
-    artifacts: Dict[str, Any] = field(default_factory=lambda: {})
+    metrics: dict[str, Any]
+    artifacts: dict[str, Any] = field(default_factory=lambda: {})
 
     @classmethod
-    def from_dict(cls, metrics: Dict[str, Any]) -> "EvaluationResult":
+    def from_dict(cls, metrics: dict[str, Any]) -> EvaluationResult:
         return cls(metrics)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return self.metrics
 
     def has_artifacts(self) -> bool:
         return bool(self.artifacts)
 
-    def get_artifact_keys(self) -> List[str]:
+    def get_artifact_keys(self) -> list[str]:
         return list(self.artifacts)
 
     def get_artifact_size(self, key: str) -> int:

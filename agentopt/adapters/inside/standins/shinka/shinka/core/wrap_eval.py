@@ -1,18 +1,24 @@
 """Runs a function of a program a number of times, has the results validated and put together, and writes what came of it."""
 
+from __future__ import annotations
+
 import importlib.util
 import json
 import math
 import os
 import pickle
 import statistics
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["load_program", "run_shinka_eval", "save_json_results"]
 
-_DEFAULTS: Dict[str, Any] = {
+_DEFAULTS: dict[str, Any] = {
     "combined_score": 0.0,
     "execution_time_mean": 0.0,
     "execution_time_std": 0.0,
@@ -33,7 +39,7 @@ def load_program(program_path: str) -> Any:
     return module
 
 
-def save_json_results(results_dir: str, metrics: Any, correct: bool, error: Optional[str] = None, verbose: bool = True) -> None:
+def save_json_results(results_dir: str, metrics: Any, correct: bool, error: str | None = None, verbose: bool = True) -> None:
     os.makedirs(results_dir, exist_ok=True)
     for name, data in (("correct.json", {"correct": correct, "error": error}), ("metrics.json", metrics)):
         with open(os.path.join(results_dir, name), "w") as file:
@@ -44,12 +50,12 @@ def _as_json(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def _timed(program_path: str, name: str, kwargs: Dict[str, Any]) -> Tuple[Any, float]:
+def _timed(program_path: str, name: str, kwargs: dict[str, Any]) -> tuple[Any, float]:
     function = getattr(load_program(program_path), name)
     return _run(function, kwargs)
 
 
-def _run(function: Callable[..., Any], kwargs: Dict[str, Any]) -> Tuple[Any, float]:
+def _run(function: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[Any, float]:
     begun = time.perf_counter()
     return function(**kwargs), time.perf_counter() - begun
 
@@ -59,24 +65,19 @@ def run_shinka_eval(
     results_dir: str,
     experiment_fn_name: str,
     num_runs: int,
-    get_experiment_kwargs: Optional[Callable[[int], Dict[str, Any]]] = None,
-    aggregate_metrics_fn: Optional[Callable[[List[Any]], Any]] = None,
-    validate_fn: Optional[Callable[[Any], Any]] = None,
-    plotting_fn: Any = None,
-    default_metrics_on_error: Optional[Dict[str, Any]] = None,
-    early_stop_method: Any = None,
-    early_stop_threshold: Optional[float] = None,
-    early_stop_score_fn: Any = None,
-    early_stop_kwargs: Optional[Dict[str, Any]] = None,
-    run_workers: int = 1,
-    max_workers_cap: Optional[int] = None,
-    verbose: Optional[bool] = None,
-) -> Tuple[Dict[str, Any], bool, Optional[str]]:
-    """``(metrics, correct, error)``, also written to ``results_dir``. Runs are never stopped early, and nothing is plotted."""
-    if early_stop_method not in (None, "none"):
-        print(f"runs are not stopped early here: all {num_runs} are made")
+    get_experiment_kwargs: Callable[[int], dict[str, Any]] | None = None,
+    aggregate_metrics_fn: Callable[[list[Any]], Any] | None = None,
+    **others: Any,
+) -> tuple[dict[str, Any], bool, str | None]:
+    """``(metrics, correct, error)``, also written to ``results_dir``. Runs are never stopped early, and nothing is plotted.
+
+    Of the ``others`` these count: ``validate_fn``, ``default_metrics_on_error``, ``run_workers`` and ``max_workers_cap``.
+    """
+    validate_fn, most = others.get("validate_fn"), others.get("max_workers_cap") or num_runs
+    if others.get("early_stop_method") not in (None, "none"):
+        sys.stdout.write(f"runs are not stopped early here: all {num_runs} are made\n")
     kwargs = [get_experiment_kwargs(k) if get_experiment_kwargs else {"seed": k + 1} for k in range(num_runs)]
-    workers = max(1, min(run_workers, max_workers_cap or run_workers, num_runs))
+    workers = max(1, min(others.get("run_workers") or 1, most, num_runs))
     try:
         results, seconds = _all_runs(program_path, experiment_fn_name, kwargs, workers)
         faults, invalid = _validated(results, validate_fn)
@@ -88,8 +89,8 @@ def run_shinka_eval(
         if isinstance(score, float) and not math.isfinite(score):
             correct, error = False, error or f"combined_score is {score}"
     except Exception as failure:
-        print(f"Evaluation error: {failure}")
-        given = default_metrics_on_error or {}
+        sys.stdout.write(f"Evaluation error: {failure}\n")
+        given: dict[str, Any] = others.get("default_metrics_on_error") or {}
         metrics = {name: given.get(name, value) for name, value in _DEFAULTS.items()}
         correct, error = False, str(failure) or type(failure).__name__
     if "extra_data" in metrics:
@@ -100,7 +101,7 @@ def run_shinka_eval(
     return metrics, correct, error
 
 
-def _all_runs(program_path: str, name: str, kwargs: List[Dict[str, Any]], workers: int) -> Tuple[List[Any], List[float]]:
+def _all_runs(program_path: str, name: str, kwargs: list[dict[str, Any]], workers: int) -> tuple[list[Any], list[float]]:
     """Results and seconds, in the order of the runs."""
     function = getattr(load_program(program_path), name, None)
     if function is None:
@@ -114,9 +115,9 @@ def _all_runs(program_path: str, name: str, kwargs: List[Dict[str, Any]], worker
     return [result for result, _ in pairs], [taken for _, taken in pairs]
 
 
-def _validated(results: List[Any], validate_fn: Optional[Callable[[Any], Any]]) -> Tuple[List[str], int]:
+def _validated(results: list[Any], validate_fn: Callable[[Any], Any] | None) -> tuple[list[str], int]:
     """The distinct reasons, and how many results are not valid."""
-    faults: List[str] = []
+    faults: list[str] = []
     invalid = 0
     if validate_fn is None:
         return faults, invalid
@@ -129,8 +130,8 @@ def _validated(results: List[Any], validate_fn: Optional[Callable[[Any], Any]]) 
     return faults, invalid
 
 
-def _metrics(results: List[Any], seconds: List[float], aggregate: Optional[Callable[[List[Any]], Any]]) -> Dict[str, Any]:
-    metrics: Dict[str, Any] = aggregate(results) if aggregate else {"num_successful_runs": len(results)}
+def _metrics(results: list[Any], seconds: list[float], aggregate: Callable[[list[Any]], Any] | None) -> dict[str, Any]:
+    metrics: dict[str, Any] = aggregate(results) if aggregate else {"num_successful_runs": len(results)}
     metrics["execution_time_mean"] = statistics.fmean(seconds) if seconds else 0.0
     metrics["execution_time_std"] = statistics.pstdev(seconds) if seconds else 0.0
     return metrics
