@@ -126,7 +126,7 @@ def complete(task: Task) -> Task:
     task.parameters = {name: _parameter(task, name, value) for name, value in task.parameters.items()}
     task.check()
     for name in task.box_files:
-        if task.folder is None or not (task.folder / name).is_file():
+        if task.folder is None or not (task.folder / name).exists():
             raise TaskError(f"task {task.name!r}: box_files names {name!r}, which is not beside the task")
     return task
 
@@ -200,7 +200,8 @@ def fingerprint(task: Task, cases: Cases) -> str:
         file = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
         digest.update(file.read_bytes() if file.is_file() else b"")
     for name in task.box_files:
-        digest.update((task.folder or Path()).joinpath(name).read_bytes())
+        file = (task.folder or Path()).joinpath(name)
+        digest.update(file.read_bytes() if file.is_file() else b"")
     described = [
         task.name,
         [(p.name, p.kind, p.initial, p.entry, p.path) for p in task.resolved.values()],

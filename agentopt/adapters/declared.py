@@ -12,7 +12,7 @@ from agentopt.core.errors import ConfigError, TaskError
 from agentopt.core.task import Limits, Measure
 from agentopt.settings import read_toml
 
-__all__ = ["FILE", "read"]
+__all__ = ["FILE", "is_fork_free", "read"]
 
 FILE = "agentopt.toml"
 _KEYS = ("command", "program", "goal", "name", "budget", "fork_free", "objectives", "measures", "limits")
@@ -28,6 +28,8 @@ def read(folder: Path) -> Plan | None:
         data = read_toml(path)
     except ConfigError as error:
         raise TaskError(str(error)) from None
+    if [*data] == ["fork_free"]:
+        return None  # a word on a folder of another form
     if unknown := sorted(set(data) - {*_KEYS}):
         raise TaskError(f"{path}: the key {unknown[0]!r} is unknown; the keys are: {', '.join(_KEYS)}")
     words = _words(path, data.get("command"))
@@ -45,6 +47,12 @@ def read(folder: Path) -> Plan | None:
     plan.measures = _measures(path, data.get("measures", {}))
     _limits(path, plan, data.get("limits", {}))
     return plan
+
+
+def is_fork_free(folder: Path) -> bool:
+    """Whether the folder's file says that its evaluator starts no processes."""
+    path = folder / FILE
+    return path.is_file() and read_toml(path).get("fork_free") is True
 
 
 def _words(path: Path, value: Any) -> list[str]:

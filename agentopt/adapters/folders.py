@@ -17,5 +17,6 @@ def load(path: Path) -> Task | None:
         return None
     for read in (declared.read, evaluators.read, shinka.read, reevo.read):
         if (plan := read(path.resolve())) is not None:
+            plan.fork_free = plan.fork_free or declared.is_fork_free(path)
             return make_task(plan)
     return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentopt.adapters.above import beside, entries, files_of, levels_above, linked
+from agentopt.adapters.inside.alone import run
 from agentopt.adapters.verdict import score
 from agentopt.core.errors import TaskError
 from agentopt.core.task import Case, Kind, Limits, Measure, Objective, Parameter, Task
@@ -123,31 +124,46 @@ def make_task(plan: Plan) -> Task:
         "words": [*plan.words],
         "thresholds": None if plan.thresholds is None else [*plan.thresholds],
         "fork_free": plan.fork_free,
+        "binds": [*plan.binds],
         "digest": _digest(folder),
     }
-    python = sys.executable
     limits: dict[str, Any] = {**_LIMITS, "seconds": plan.seconds, **plan.limits}
-    task = Task(
-        plan.name or _name(folder),
-        plan.goal,
-        parameters,
-        [Objective(name, "min" if direction == "min" else "max") for name, direction in plan.objectives.items()],
-        {
-            "train": [
-                Case("all", "", {"objectives": [*plan.objectives], "measures": [m.name for m in plan.measures], "hidden": [*plan.hidden]})
-            ]
-        },
-        measures=plan.measures,
-        command=[python, "-c", _START, str(_INSIDE.parent), json.dumps(orders, sort_keys=True)],
-        sees=[*entries(folder), *linked(folder), *beside(folder, up), str(_INSIDE), *paths_of(python), *plan.binds],
-        self_judged=True,
-        notes=plan.notes,
-        needs=("no_processes",) if plan.fork_free else (),
-        limits=Limits(**limits),
-        budget=plan.budget,
-        files={parameter.name: file for parameter in parameters.values() if (file := str(parameter.path)) and (folder / file).is_file()},
-    )
+    expected = {"objectives": [*plan.objectives], "measures": [m.name for m in plan.measures], "hidden": [*plan.hidden]}
+    common: dict[str, Any] = {
+        "goal": plan.goal,
+        "parameters": parameters,
+        "objectives": [Objective(name, "min" if direction == "min" else "max") for name, direction in plan.objectives.items()],
+        "measures": plan.measures,
+        "self_judged": True,
+        "notes": plan.notes,
+        "limits": Limits(**limits),
+        "budget": plan.budget,
+        "files": {p.name: file for p in parameters.values() if (file := str(p.path)) and (folder / file).is_file()},
+    }
+    make = _alone if plan.fork_free else _started
+    task = make(plan.name or _name(folder), orders, expected, common)
     task.score(score)
+    return task
+
+
+def _started(name: str, orders: dict[str, Any], expected: Any, common: dict[str, Any]) -> Task:
+    """Judged by a program of its own at level L3."""
+    python, folder = sys.executable, Path(orders["folder"])
+    seen = [*entries(folder), *linked(folder), *beside(folder, orders["up"]), str(_INSIDE), *paths_of(python), *orders.pop("binds")]
+    command = [python, "-c", _START, str(_INSIDE.parent), json.dumps(orders, sort_keys=True)]
+    return Task(name, cases={"train": [Case("all", "", expected)]}, command=command, sees=seen, **common)
+
+
+def _alone(name: str, orders: dict[str, Any], expected: Any, common: dict[str, Any]) -> Task:
+    """Judged in the process of a box of level L2, which has a copy of the folder and of nothing else."""
+    folder = Path(orders["folder"])
+    if orders["up"] or orders.pop("binds") or linked(folder):
+        raise TaskError(f"{folder}: fork_free is true, but the folder needs files from elsewhere, which only level L3 shows; leave it out")
+    orders["parameters"] = {parameter.name: parameter.path for parameter in common["parameters"].values()}
+    names = [Path(entry).name for entry in entries(folder)]
+    cases = {"train": [Case("all", json.dumps(orders, sort_keys=True), expected)]}
+    task = Task(name, cases=cases, folder=folder, box_files=names, needs=("no_files", "no_network"), fresh_per_case=True, **common)
+    task.run(run)
     return task
 
 

@@ -102,9 +102,30 @@ def test_a_command_that_is_declared_fork_free_starts_nothing(tmp_path):
         "import json, os, sys\nif 'FORK' in open(sys.argv[1]).read():\n    os.fork()\nprint(json.dumps({'score': 1.0}))\n"
     )
     task = agentopt.load_task(place)
-    assert list(task.needs) == ["no_processes"]
-    assert score_candidate(task, task.seed_values).scores == {"score": 1.0}
-    assert score_candidate(task, {"initial_program": "FORK\n"}).failure.kind == "crash"
+    found = score_candidate(task, task.seed_values)
+    assert found.scores == {"score": 1.0}
+    assert found.sandbox.startswith("L2/")
+    assert found.self_reported
+    assert score_candidate(task, {"initial_program": "FORK\n"}).failure.kind in ("crash", "forbidden")
+
+
+@pytest.mark.parametrize("name", ["stages", "mean"])
+def test_a_folder_of_others_that_is_declared_fork_free(tmp_path, name):
+    place = shutil.copytree(FOLDERS / name, tmp_path / name)
+    (place / "agentopt.toml").write_text("fork_free = true\n")
+    task = agentopt.load_task(place)
+    found = score_candidate(task, task.seed_values)
+    assert found.failure is None
+    assert found.scores == pytest.approx(SEEDS[name])
+    assert found.sandbox.startswith("L2/")
+    assert agentopt.evolve(place, budget="3evals", out=None).summary["self_reported"]
+
+
+def test_a_fork_free_folder_that_reaches_elsewhere_is_refused(tmp_path):
+    place = shutil.copytree(FOLDERS / "points", tmp_path / "points")
+    (place / "agentopt.toml").write_text("fork_free = true\n")
+    with pytest.raises(agentopt.UserError, match="which only level L3 shows"):
+        agentopt.load_task(place)
 
 
 def test_a_look_at_the_folder_says_what_it_is():

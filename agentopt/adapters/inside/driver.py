@@ -39,12 +39,12 @@ def main(text: str, box: str = "/box", work: str | None = None) -> None:
     os._exit(status)
 
 
-def judge(orders: Any, box: Path, work: Path) -> dict[str, Any]:
-    """The verdict as a mapping. Raises what the evaluator raises."""
+def judge(orders: Any, box: Path, work: Path | None) -> dict[str, Any]:
+    """The verdict as a mapping. Without ``work`` the current folder is the copy to work in. Raises what the evaluator raises."""
     use_standins(os.environ)
     more = [os.path.dirname(sys.executable), *sorted(glob.glob("/usr/local/*/bin"))]
     os.environ["PATH"] = os.pathsep.join([*more, os.environ.get("PATH", os.defpath)])
-    folder = mirror(Path(orders["folder"]), orders["up"], work)
+    folder = mirror(Path(orders["folder"]), orders["up"], work) if work else Path.cwd()
     program = place(orders, box, folder)
     return _KINDS[orders["kind"]](orders, folder, program)
 
