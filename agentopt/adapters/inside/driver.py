@@ -44,6 +44,8 @@ def judge(orders: Any, box: Path, work: Path | None) -> dict[str, Any]:
     use_standins(os.environ)
     more = [os.path.dirname(sys.executable), *sorted(glob.glob("/usr/local/*/bin"))]
     os.environ["PATH"] = os.pathsep.join([*more, os.environ.get("PATH", os.defpath)])
+    for name in ("USER", "LOGNAME"):  # the box's user has no name of its own
+        os.environ.setdefault(name, "user")
     folder = mirror(Path(orders["folder"]), orders["up"], work) if work else Path.cwd()
     program = place(orders, box, folder)
     return _KINDS[orders["kind"]](orders, folder, program)

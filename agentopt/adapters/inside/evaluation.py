@@ -34,9 +34,9 @@ def load(script: Path) -> Any:
     os.chdir(str(script.parent))
     sys.path.insert(0, str(script.parent))
     sys.argv = [str(script)]
-    spec: Any = importlib.util.spec_from_file_location("evaluation_module", str(script))
+    spec: Any = importlib.util.spec_from_file_location(script.stem, str(script))
     module = importlib.util.module_from_spec(spec)
-    sys.modules["evaluation_module"] = module
+    sys.modules[script.stem] = module  # so that processes that it starts can import it, too
     spec.loader.exec_module(module)
     return module
 

@@ -1,5 +1,5 @@
 """The helper that evaluators call."""
 
-from shinka.core.wrap_eval import load_program, run_shinka_eval, save_json_results
+from .wrap_eval import load_program, run_shinka_eval, save_json_results
 
 __all__ = ["load_program", "run_shinka_eval", "save_json_results"]

@@ -1,5 +1,5 @@
 """Results of evaluators."""
 
-from skydiscover.evaluation.evaluation_result import EvaluationResult
+from .evaluation_result import EvaluationResult
 
 __all__ = ["EvaluationResult"]
