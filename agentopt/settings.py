@@ -29,7 +29,7 @@ DEFAULT_BUDGET = "60s"
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-_WITH_A_MODEL = "reevo"
+_WITH_A_MODEL = "auto"
 _DEFAULT_PARTS = {"optimizer": {"name": "memetic"}, "archive": {"name": "pareto"}}
 
 

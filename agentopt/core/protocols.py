@@ -51,7 +51,7 @@ class Exhausted:
 
 @dataclass(frozen=True)
 class Refused:
-    """The model's reply was unusable; ``memo`` as in Proposal."""
+    """The model's reply was unusable; ``memo`` as in Proposal. Its ``arm``, if there is one, names the part that was asked."""
 
     kind: str
     memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -87,7 +87,10 @@ class View(Protocol):
     def pending(self) -> Sequence[Candidate]: ...
     @property
     def budget_left(self) -> Mapping[str, float]:
-        """Per limited unit (``seconds``, ``evals``, ``rollouts``) what is left for the search."""
+        """Per limited unit (``seconds``, ``evals``, ``rollouts``, ``calls``, ``tokens``, ``usd``) what is left for the search.
+
+        All but the seconds follow from the log, so an ask that is asked again after a crash sees what it saw.
+        """
         ...
 
     def sample(self, n: int, rng: Random) -> Sequence[Entry]: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -540,6 +541,36 @@ def test_a_resumed_run_asks_what_it_would_have_asked() -> None:
         assert [r.digest for r in chat.paid if r.digest not in paid] == [r.digest for r in play.chat.paid[before:]]
         seen |= {re.sub(r"@.*", "", request.purpose) for request in chat.paid}
     assert seen >= {f"evolve/{step}" for step in ("initial", "improve", "directions")}
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_a_run_of_several_workers_is_resumed_with_the_same_memory(workers: int) -> None:
+    """Asks overlap, results come in another order than they were asked for, and some candidates fail."""
+    task = card()
+    optimizer = build(ScriptedChat(inventive(task.parameters)), task, stall=5)
+    seed = Candidate.of(Proposal({"place": PLACE.initial}, operator="seed"), task.parameters)
+    told = [(make_entry(seed, {"excess": 1.0}), Admission("admitted"))]
+    optimizer.observe(*told[0])
+
+    async def asked(optimizer: Evolve, index: int) -> list[Any]:
+        view = FakeView(task, [entry for entry, _ in told])
+        return await asyncio.gather(*(optimizer.propose(view, 1, Random(f"{index}:{worker}")) for worker in range(workers)))
+
+    steps = 40 // workers
+    for index in range(steps):
+        answers = [answer[0] for answer in asyncio.run(asked(optimizer, index))]
+        for number, proposal in enumerate(reversed(answers)):
+            candidate = Candidate.of(replace(proposal, memo=json.loads(json.dumps(dict(proposal.memo)))), task.parameters)
+            failed = (index + number) % 4 == 3
+            score = None if failed else {"excess": int(candidate.id[:6], 16) / 2**24}
+            told.append((make_entry(candidate, score, failure="crash" if failed else None), Admission("failed" if failed else "dominated")))
+            optimizer.observe(*told[-1])
+    fresh = build(ScriptedChat(inventive(task.parameters)), task, stall=5)
+    for entry, admission in told:
+        fresh.observe(entry, admission)
+    assert asyncio.run(asked(fresh, steps)) == asyncio.run(asked(optimizer, steps))
+    assert {"mend", "improve"} <= {entry.candidate.operator for entry, _ in told}
+    assert any("plan" in entry.candidate.memo for entry, _ in told)
 
 
 def test_a_refusal_is_remembered_on_resume() -> None:
