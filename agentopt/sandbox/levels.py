@@ -98,7 +98,8 @@ def _strangers(how: str) -> ConsentError:
 def _whole_program(task: Task, wish: Wish) -> Sandbox:
     if wish.unsafe or wish.level != "auto":
         asked = "--unsafe" if wish.unsafe else f"level {wish.level}"
-        raise ConfigError(f"sandbox: {asked} was asked for, but a task with a command runs at level L3 only; leave it out")
+        fix = ", or write fork_free = true in the folder's agentopt.toml if its evaluator starts no processes" if task.self_judged else ""
+        raise ConfigError(f"sandbox: {asked} was asked for, but a task with a command runs at level L3 only; leave it out{fix}")
     if why := probe_programs():
         raise TaskError(f"task {task.name!r} has a command: {why}")
     for key, words in (("command", task.command), ("build", task.build)):
