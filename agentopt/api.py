@@ -173,7 +173,11 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
     job = assembly.Job.of(task, config, optimizer, strangers=bool(source), model=model)
     job.check_budget()
     place = Place.choose(task, options.get("out", ""))
-    first = job.describe(str(place.folder or task.name), None if isinstance(spec, Task) else str(spec))
+    try:
+        first = job.describe(str(place.folder or task.name), None if isinstance(spec, Task) else str(spec))
+    except UserError:
+        place.clear()
+        raise
     store = new_store(place.folder, first)
     writer = SummaryWriter(place.folder, store, options.get("on_event"))
     try:

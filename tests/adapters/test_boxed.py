@@ -135,7 +135,16 @@ def test_a_look_at_the_folder_says_what_it_is():
     assert found["combined_score = 0.133333"].verdict == "ok"
 
 
-def test_without_bubblewrap_it_is_one_sentence(monkeypatch):
+def test_without_bubblewrap_it_is_one_sentence_and_nothing_is_written(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(levels, "probe_programs", lambda: "level L3 needs bubblewrap, which is not installed")
     with pytest.raises(agentopt.UserError, match="bubblewrap, which is not installed"):
         score_candidate(folder("points"), folder("points").seed_values)
+    with pytest.raises(agentopt.UserError, match="bubblewrap, which is not installed"):
+        agentopt.evolve(FOLDERS / "points", budget="3evals")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_level_is_refused_with_the_way_to_it():
+    with pytest.raises(agentopt.UserError, match="or write fork_free = true in the folder's agentopt"):
+        score_candidate(folder("points"), folder("points").seed_values, sandbox="L2")
