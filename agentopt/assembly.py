@@ -33,6 +33,7 @@ from agentopt.engine.replay import read_entry
 from agentopt.engine.schedule import Schedule
 from agentopt.loading import fingerprint, make_cases
 from agentopt.results import value_text
+from agentopt.sandbox.interpreter import find_python, is_python, paths_of
 from agentopt.sandbox.levels import choose
 from agentopt.settings import RunConfig
 
@@ -43,7 +44,7 @@ _NO_MODEL = {"memetic": "mutate + tune"}
 
 
 def adjust(task: Task, config: RunConfig) -> Task:
-    """The task with the limits and repeats that the settings override. Raises ConfigError."""
+    """The task with the limits, the repeats and the Python that the settings override. Raises ConfigError."""
     known = Limits.__dataclass_fields__
     for key in config.limits:
         if key not in known:
@@ -52,7 +53,17 @@ def adjust(task: Task, config: RunConfig) -> Task:
         limits = replace(task.limits, **config.limits)
     except TaskError as error:
         raise ConfigError(str(error)) from None
-    return replace(task, limits=limits, repeats=config.repeats or task.repeats)
+    task = replace(task, limits=limits, repeats=config.repeats or task.repeats)
+    return _with_python(task, config.box.python) if config.box.python else task
+
+
+def _with_python(task: Task, given: str) -> Task:
+    if not task.command or not is_python(task.command[0]):
+        raise ConfigError(f"--python {given}: task {task.name!r} has no command that starts a Python, so there is nothing to run with it")
+    python = find_python(given)
+    ours = paths_of(task.command[0]) if task.command[0].startswith("/") else ()
+    sees = [*(path for path in task.sees if path not in ours), *paths_of(python)]
+    return replace(task, command=[python, *task.command[1:]], sees=sees)
 
 
 @dataclass(frozen=True)
@@ -185,6 +196,7 @@ class Job:
                 "cases": {split: len(members) for split, members in self.cases.items()},
                 "repeats": task.repeats,
                 "self_reported": task.self_reported,
+                "notes": list(task.notes),
             },
             "seed_values": task.seed_values,
             "config": self.config.model_dump(),

@@ -12,7 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agentopt.core.errors import ConfigError
 
-__all__ = ["DEFAULT_BUDGET", "Calling", "Plugin", "RunConfig", "layer", "parse_assignments", "read_toml", "validate", "with_optimizer"]
+__all__ = [
+    "DEFAULT_BUDGET",
+    "Boxing",
+    "Calling",
+    "Plugin",
+    "RunConfig",
+    "layer",
+    "parse_assignments",
+    "read_toml",
+    "validate",
+    "with_optimizer",
+]
 
 DEFAULT_BUDGET = "60s"
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -64,6 +75,15 @@ class Calling(BaseModel):
     prompt_tokens: Annotated[int, Field(ge=100)] = 24_000
 
 
+class Boxing(BaseModel):
+    """What boxes are made of."""
+
+    model_config = _STRICT
+
+    python: str | None = None
+    """The interpreter, or the virtual environment, for a command that starts a Python."""
+
+
 class RunConfig(BaseModel):
     """Everything a run can be told. The resolved values are in the log."""
 
@@ -87,6 +107,7 @@ class RunConfig(BaseModel):
     limits: dict[str, float] = Field(default_factory=dict)
     model: str | None = None
     llm: Calling = Calling()
+    box: Boxing = Boxing()
 
     def resolved(self, one_at_a_time: bool) -> RunConfig:
         """With every automatic choice made. Objectives measured outside are measured with one worker."""
@@ -94,7 +115,8 @@ class RunConfig(BaseModel):
         deterministic = workers == 1 if self.deterministic is None else self.deterministic
         window = workers - 1 if deterministic else 1
         look_ahead = window if self.look_ahead is None else self.look_ahead
-        return self.model_copy(update={"workers": workers, "deterministic": deterministic, "look_ahead": look_ahead})
+        box = Boxing(python=os.path.abspath(os.path.expanduser(self.box.python))) if self.box.python else self.box
+        return self.model_copy(update={"workers": workers, "deterministic": deterministic, "look_ahead": look_ahead, "box": box})
 
 
 def usable_cores() -> int:
@@ -157,7 +179,7 @@ def layer(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def _fields_beside(place: Sequence[int | str]) -> Mapping[str, object]:
     if len(place) < 2:
         return RunConfig.model_fields
-    return Calling.model_fields if place[0] == "llm" else Plugin.model_fields
+    return {"llm": Calling.model_fields, "box": Boxing.model_fields}.get(str(place[0]), Plugin.model_fields)
 
 
 def with_optimizer(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -207,6 +207,15 @@ class Task:
 
     The case's input is its stdin, text or bytes, or ``{"stdin": ..., "args": [...]}``; its stdout, as text, is the output.
     """
+    sees: Sequence[str | tuple[str, str]] = ()
+    """Absolute paths of the machine that a program of ``command`` may read, such as an interpreter's packages.
+
+    They are found at their own place; a path and the place where it is found otherwise is a pair.
+    """
+    self_judged: bool = False
+    """Whether what runs in the box judges the candidate there and ``score`` only reads its verdict: then results are *self-reported*."""
+    notes: Sequence[str] = ()
+    """What a user should know before a run, a sentence each."""
     needs: Sequence[str] = ()
     """Walls without which the task does not run, out of ``NEEDS``."""
     limits: Limits = field(default_factory=Limits)
@@ -247,7 +256,8 @@ class Task:
 
     @property
     def self_reported(self) -> bool:
-        return "evaluate" in self.functions
+        """Whether a candidate could forge its scores."""
+        return self.self_judged or "evaluate" in self.functions
 
     @property
     def resolved(self) -> Mapping[str, Parameter]:
@@ -268,7 +278,7 @@ class Task:
     def make_cases(self) -> Cases:
         """All splits' cases, each from its own random stream. Raises TaskError when they cannot be used."""
         if self.cases is None:
-            table: dict[str, Sequence[Case] | None] = {"train": (Case("all", None),)} if self.self_reported else {}
+            table: dict[str, Sequence[Case] | None] = {"train": (Case("all", None),)} if "evaluate" in self.functions else {}
         elif callable(self.cases):
             table = {split: self.cases(split, Random(f"{self.case_seed}:cases:{split}")) for split in SPLITS}
         else:
@@ -324,7 +334,7 @@ class Task:
             self._check_program(where)
         if not set(self.functions) - {"warm"}:
             raise TaskError(f"{where} has neither run nor score; decorate two functions with @task.run and @task.score")
-        if self.self_reported and set(self.functions) & {"run", "score"}:
+        if "evaluate" in self.functions and set(self.functions) & {"run", "score"}:
             raise TaskError(f"{where} has evaluate beside run or score; keep either evaluate or the pair")
         if "run" in self.functions and "score" not in self.functions:
             raise TaskError(f"{where} has run but no score; decorate a function (case, output, measured) with @task.score")
@@ -342,3 +352,6 @@ class Task:
             raise TaskError(f"{where} has command but no score; decorate a function (case, output, measured) with @task.score")
         if self.imports:
             raise TaskError(f"{where} has imports beside command; a program imports by itself")
+        paths = [path for seen in self.sees for path in ((seen,) if isinstance(seen, str) else seen)]
+        if relative := [path for path in paths if not path.startswith("/")]:
+            raise TaskError(f"{where}: sees names {relative[0]!r}; give absolute paths")
