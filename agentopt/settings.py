@@ -12,7 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agentopt.core.errors import ConfigError
 
-__all__ = ["DEFAULT_BUDGET", "Calling", "Plugin", "RunConfig", "layer", "parse_assignments", "read_toml", "validate", "with_optimizer"]
+__all__ = [
+    "DEFAULT_BUDGET",
+    "Calling",
+    "Evaluating",
+    "Plugin",
+    "RunConfig",
+    "layer",
+    "parse_assignments",
+    "read_toml",
+    "validate",
+    "with_optimizer",
+]
 
 DEFAULT_BUDGET = "60s"
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -64,6 +75,22 @@ class Calling(BaseModel):
     prompt_tokens: Annotated[int, Field(ge=100)] = 24_000
 
 
+class Evaluating(BaseModel):
+    """What evaluations may save, and how sure a kept improvement is (``engine/rules.py``). None: on where the task is ``noisy``."""
+
+    model_config = _STRICT
+
+    cascade: bool = False
+    race: bool | None = None
+    duel: bool | None = None
+    same_output: bool = False
+    first_stage: Annotated[int, Field(ge=2)] = 4
+    risk: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    false_kept: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    duel_repeats: Annotated[int, Field(ge=1)] = 8
+    duel_reuse: Annotated[int, Field(ge=1)] = 4
+
+
 class RunConfig(BaseModel):
     """Everything a run can be told. The resolved values are in the log."""
 
@@ -85,6 +112,7 @@ class RunConfig(BaseModel):
     select: str | None = None
     repeats: Annotated[int, Field(ge=1)] | None = None
     limits: dict[str, float] = Field(default_factory=dict)
+    evaluation: Evaluating = Evaluating()
     model: str | None = None
     llm: Calling = Calling()
 
@@ -154,7 +182,8 @@ def layer(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def _fields_beside(place: Sequence[int | str]) -> Mapping[str, object]:
     if len(place) < 2:
         return RunConfig.model_fields
-    return Calling.model_fields if place[0] == "llm" else Plugin.model_fields
+    tables: Mapping[int | str, type[BaseModel]] = {"llm": Calling, "evaluation": Evaluating}
+    return tables.get(place[0], Plugin).model_fields
 
 
 def with_optimizer(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentopt.core.budget import format_budget
@@ -44,6 +44,7 @@ class _Open:
     """What the fold must remember of a candidate until it is admitted."""
 
     generation: int
+    ticket: int
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     confirmed: Mapping[str, float] = field(default_factory=dict[str, float])
     failure: Mapping[str, Any] | None = None
@@ -85,6 +86,13 @@ class RunState:
     """What a reader of the result has to know, as it was noted."""
     infrastructure_noted: bool = False
     """Whether it was noted that our own processes or the machine failed under a rollout."""
+    saved: Counter[str] = field(default_factory=Counter[str])
+    """Rollouts that were not needed, by the rule that saved them."""
+    duels: Counter[str] = field(default_factory=Counter[str])
+    """Duels ``held`` and ``won``, and their ``rollouts``."""
+    wall: float = 0.0
+    cpu: float = 0.0
+    """Seconds that rollouts took together, as measured outside the box."""
     calls: Calls = field(default_factory=Calls)
     seconds_before: float = 0.0
     session_started: float = 0.0
@@ -146,10 +154,12 @@ class RunState:
             return
         self.evals += 1
         self.seed_id = self.seed_id or data["candidate"]
-        self.open[data["candidate"]] = _Open(data["generation"])
+        self.open[data["candidate"]] = _Open(data["generation"], data["ticket"])
 
     def _on_rollout(self, event: Event) -> None:
         self.rollouts += 1
+        wall, cpu, *_ = event.data.get("measured") or (0.0, 0.0)
+        self.wall, self.cpu = self.wall + wall, self.cpu + cpu
 
     def _on_evaluated(self, event: Event) -> None:
         data = event.data
@@ -157,9 +167,25 @@ class RunState:
             self.test[data["candidate"]] = {key: data[key] for key in ("splits", "cases", "failure") if key in data}
             return
         self._score(data, "train")
+        if data.get("saved"):
+            self.saved["duplicates" if "same_as" in data else data["provisional"]["rule"]] += data["saved"]
 
     def _on_confirmed(self, event: Event) -> None:
-        self._score(event.data, "validation")
+        data = event.data
+        split = "train" if "train" in data["splits"] else "validation"
+        if "for" in data:
+            self._rescore(data["candidate"], split, data["splits"][split]["scores"])
+            return
+        self._score(data, split)
+        if duel := data.get("duel"):
+            self.duels.update(held=1, won=int(duel["kept"]), rollouts=duel["rollouts"])
+
+    def _rescore(self, key: str, split: str, scores: Mapping[str, float]) -> None:
+        """A member of the front was scored again on fresh seeds."""
+        member = self.front[key]
+        self.front[key] = replace(member, confirmed=scores, scores=scores if split == "train" else member.scores)
+        if key == self.seed_id:
+            self.seed = self.front[key]
 
     def _score(self, data: Mapping[str, Any], split: str) -> None:
         candidate = self.open[data["candidate"]]
@@ -174,6 +200,9 @@ class RunState:
         self.told += 1
         if data["status"] == "duplicate":
             self.duplicates += 1
+            opened = self.open.get(data["candidate"])
+            if opened and opened.ticket == data["ticket"]:  # it was evaluated, until it answered like another
+                del self.open[data["candidate"]]
             return
         key = data["candidate"]
         candidate = self.open.pop(key)
@@ -235,6 +264,9 @@ class RunState:
             "front": len(self.front),
             "failures": dict(self.failures),
             "spent": self.spent,
+            "rollout_seconds": {"wall": round(self.wall, 3), "cpu": round(self.cpu, 3)},
+            "saved": dict(self.saved),
+            "duels": dict(self.duels),
             "budget": format_budget(self.limits),
             "optimizer": self.info.get("config", {}).get("optimizer"),
             "model": self.info.get("model"),
