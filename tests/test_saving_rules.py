@@ -90,7 +90,7 @@ def test_bad_words_about_noise_and_cost_are_refused():
 
 def test_a_budget_that_cannot_fit_a_duel_is_refused():
     job = Job.of(noisy_task(), validate({"budget": "100rollouts", "executor": "inline"}))
-    with pytest.raises(ConfigError, match="at least 288rollouts"):
+    with pytest.raises(ConfigError, match="at least 320rollouts"):
         job.check_budget()
 
 

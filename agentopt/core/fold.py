@@ -168,15 +168,16 @@ class RunState:
             return
         self._score(data, "train")
         if data.get("saved"):
-            self.saved["duplicates" if "same_as" in data else data["provisional"]["rule"]] += data["saved"]
+            self.saved["duplicates"] += data["saved"]
 
     def _on_confirmed(self, event: Event) -> None:
         data = event.data
-        split = "train" if "train" in data["splits"] else "validation"
         if "for" in data:
-            self._rescore(data["candidate"], split, data["splits"][split]["scores"])
+            ((split, found),) = data["splits"].items()
+            self._rescore(data["candidate"], split, found["scores"])
             return
-        self._score(data, split)
+        for split in data["splits"] or ("validation",):
+            self._score(data, split)
         if duel := data.get("duel"):
             self.duels.update(held=1, won=int(duel["kept"]), rollouts=duel["rollouts"])
 
@@ -205,6 +206,8 @@ class RunState:
                 del self.open[data["candidate"]]
             return
         key = data["candidate"]
+        if short := data.get("provisional"):
+            self.saved.update({short["rule"]: short["of"] - short["done"]} if short["of"] > short["done"] else {})
         candidate = self.open.pop(key)
         member = Member(key, candidate.scores, candidate.confirmed, candidate.generation)
         if key == self.seed_id:

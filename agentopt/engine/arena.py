@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentopt.core.evaluation import Rollout
+from agentopt.core.evaluation import Entry, Rollout
 from agentopt.core.events import Event
 from agentopt.engine.racing import chance_of_no_lead, discovery_level, least_lead, limit_at_end, spend
 from agentopt.engine.schedule import Job, Schedule, doubled
@@ -20,7 +20,7 @@ __all__ = ["Arena", "Duel"]
 class Arena:
     """The state of a run's duels.
 
-    The defender's rollouts are those since it became the best: none that it won with, for these were lucky. They are used for
+    The defender's rollouts are those that followed its win: none that it won with, for these were lucky. They are used for
     ``duel_reuse`` duels; then others, with fresh seeds, take their place.
     """
 
@@ -35,6 +35,10 @@ class Arena:
         self._schedule = schedule
         self._next = schedule.repeats
         self._defender = ""
+        self._reign: list[Rollout] = []
+        """All that the defender did since it won, and the rollouts before that had no part in it."""
+        self._own: dict[str, list[Rollout]] = {}
+        """Of those who won and are not admitted yet: what they will defend their place with."""
         self._used = 0
         self._held = 0
         self._wins: list[int] = []
@@ -45,14 +49,22 @@ class Arena:
         if event.kind == "rollout" and data["repeat"] >= self._schedule.repeats:
             self._next = max(self._next, data["repeat"] + 1)
             if "for" in data:
-                self.rollouts.append(Rollout.from_json(data))
+                ahead = data["for"] == data["candidate"]
+                rollout = Rollout.from_json(data)
+                if ahead:
+                    self._own.setdefault(data["candidate"], []).append(rollout)
+                else:
+                    self.rollouts.append(rollout)
+                    self._reign.append(rollout)
         elif event.kind == "confirmed":
             self.rescored_for = data.get("for", self.rescored_for)
             if "duel" in data:
                 self._count(data["duel"])
         elif event.kind == "admitted" and best_id != self._defender:
             self._defender = best_id
-            self._renew()
+            self._reign = self._own.pop(best_id, [])
+            self._renew(list(self._reign))
+            self._own.clear()
 
     def _count(self, duel: Mapping[str, Any]) -> None:
         self._held += 1
@@ -60,10 +72,19 @@ class Arena:
         if duel["kept"]:
             self._wins.append(self._held)
         if self._used >= self._schedule.rules.duel_reuse:
-            self._renew()
+            self._renew([])
 
-    def _renew(self) -> None:
-        self.first, self.rollouts, self._used = self._next, [], 0
+    def _renew(self, rollouts: list[Rollout]) -> None:
+        self.rollouts, self._used = rollouts, 0
+        self.first = min((rollout.repeat for rollout in rollouts), default=self._next)
+
+    def defence(self, defender: Entry) -> list[Rollout]:
+        """All rollouts of the defender that had no part in its being the best: what it is scored by."""
+        schedule = self._schedule
+        rollouts = defender.evaluation.rollouts if defender.evaluation else ()
+        # as long as nobody won, it is the seed, which nobody chose
+        unseen = set(schedule.unseen() if self._wins else schedule.jobs(schedule.duel_split))
+        return [*(rollout for rollout in rollouts if rollout.key in unseen), *self._reign]
 
     def duel(self) -> Duel:
         """The next one."""
@@ -87,6 +108,10 @@ class Duel:
     def jobs(self, look: int) -> list[Job]:
         """The rollouts that both sides have after so many repeats."""
         return self._schedule.fresh(self._first, look)
+
+    def jobs_after(self, look: int) -> list[Job]:
+        """As many rollouts as a search evaluation has per case, behind those of the duel."""
+        return self._schedule.fresh(self._first + look, self._schedule.repeats)
 
     def kept(self, look: int, challenger: Sequence[Rollout], defender: Sequence[Rollout]) -> bool | None:
         """Whether the challenger won; None while it is open. Pairs in which the defender failed say nothing."""

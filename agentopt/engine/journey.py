@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from agentopt.core.candidate import Candidate
 from agentopt.core.errors import ConfigError, InfrastructureError, RunFailed
-from agentopt.core.evaluation import Admission, Entry, Evaluation, Provisional, Rollout
+from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure, Provisional, Rollout
 from agentopt.core.protocols import ManySession, RankingArchive, Session
 from agentopt.core.rng import rollout_seed
 from agentopt.engine.arena import Duel
@@ -131,7 +131,7 @@ class Journey:
         run.ledger.release("rollouts", self._most - len(opened.rollouts) - opened.lent)
         del run.open[opened.candidate.id]
         entry = told(self._parts, run.known, opened, run.state.told)
-        admission = Admission("duplicate") if opened.same_as else place(self._parts.archive, entry)
+        admission = Admission("duplicate") if opened.same_as else place(self._parts.archive, entry, opened.duel)
         run.tell(entry, admission, opened.ticket, opened.provisional)
 
     def _entry(self, opened: Open) -> Entry:
@@ -140,11 +140,12 @@ class Journey:
     # --- search ----------------------------------------------------------------------------------------------------
 
     async def _search(self, box: _Box, opened: Open) -> None:
-        """Stage after stage of the train rollouts, until all are done or a rule says that the rest is not worth it."""
+        """Stage after stage of the train rollouts, until all that it may have are done or a rule says that the rest is not worth it."""
         schedule, total = self._schedule, self._schedule.size("train")
         jobs = schedule.jobs("train")
+        looks = schedule.stages() if opened.incumbent or not self._rules.staged else [total]
         found: dict[str, Any] = {}
-        for look in schedule.stages():
+        for look in looks:
             await self._collect(box, opened.candidate, jobs[:look], opened.rollouts)
             if schedule.fail_fast and schedule.failure(opened.rollouts):
                 break
@@ -157,27 +158,27 @@ class Journey:
         opened.evaluated = True
 
     def _saving(self, opened: Open, look: int, total: int) -> dict[str, Any]:
-        """What an evaluation that ends at this look comes to; empty when it goes on."""
+        """What an evaluation that ends at this look comes to; empty when it goes on or is complete."""
         schedule = self._schedule
-        about = {"candidate": opened.candidate.id, "sandbox": self._parts.executor.sandbox, "saved": total - look}
+        about = {"candidate": opened.candidate.id, "sandbox": self._parts.executor.sandbox}
         answers = schedule.answers(opened.rollouts) if look == schedule.stages()[0] else b""
         if twin := self._run.known.who_answered(answers, opened.seen):
             evaluation = self._run.known.evaluation(twin)
             assert evaluation
             provisional = {"provisional": evaluation.provisional.to_json()} if evaluation.provisional else {}
-            return {**_evaluated(evaluation), **about, **provisional, "same_as": twin}
+            return {**_evaluated(evaluation), **about, **provisional, "same_as": twin, "saved": total - look}
         if look == total or opened.parent is None or opened.incumbent is None:
             return {}
         # up to the first repeat of every case it has to keep up with its parent, beyond with the best
-        reference = opened.parent if look <= total // schedule.repeats else opened.incumbent
+        reference = opened.parent if look <= total // schedule.repeats and look < schedule.trial else opened.incumbent
         entry = reference.held or self._run.entry(reference.id)
         assert entry
         done = opened.rollouts[:look]  # after a crash there may be more, which this look did not see
+        estimated = about | {"splits": {"train": estimate(schedule, done, entry).to_json()}, "against": reference.id}
+        if look == schedule.trial:
+            return estimated
         rule = stopping_rule(schedule, done, entry, lead=self._rules.duel and reference.id == opened.incumbent.id)
-        if not rule:
-            return {}
-        splits = {"train": estimate(schedule, done, entry).to_json()}
-        return {**about, "splits": splits, "provisional": {"rule": rule, "done": look, "of": total}, "against": reference.id}
+        return estimated | {"provisional": {"rule": rule, "done": look, "of": total}} if rule else {}
 
     def _log(self, opened: Open, kind: str, data: Mapping[str, Any]) -> None:
         self._run.append(kind, data)
@@ -187,24 +188,29 @@ class Journey:
 
     async def _confirm(self, box: _Box, opened: Open) -> None:
         entry = self._entry(opened)
-        if opened.confirmed or opened.same_as or entry.failure or entry.provisional or not self._parts.archive.admits(entry):
+        if opened.confirmed or opened.same_as or entry.failure or entry.provisional:
             return
         if self._rules.duel and self._run.state.best_id:
-            await self._fight(box, opened)
-        elif jobs := self._schedule.jobs("validation"):
-            await self._collect(box, opened.candidate, jobs, opened.rollouts)
+            await self._challenge(box, opened, entry)
+        elif self._schedule.jobs("validation") and self._parts.archive.admits(entry):
+            await self._collect(box, opened.candidate, self._schedule.jobs("validation"), opened.rollouts)
             evaluation = self._schedule.conclude(opened.candidate.id, opened.rollouts, self._parts.executor.sandbox)
             self._log(opened, "confirmed", _evaluated(evaluation, "validation"))
 
-    async def _fight(self, box: _Box, opened: Open) -> None:
-        """The challenger and the best on the same fresh rollouts, until it is clear whether the challenger is better."""
-        schedule, arena = self._schedule, self._run.arena
+    async def _challenge(self, box: _Box, opened: Open, entry: Entry) -> None:
+        """A duel, if the lead is worth one: only who wins it reaches the front."""
+        schedule, admitted = self._schedule, self._parts.archive.admits(entry)
         incumbent = self._run.entry(self._run.state.best_id)
         assert incumbent
-        search = [rollout for rollout in opened.rollouts if schedule.is_search(rollout)]
-        if not has_lead(schedule, search, incumbent):
-            opened.provisional = Provisional("lead", len(search), len(search))
-            return
+        search = [rollout for rollout in opened.rollouts if schedule.is_search(rollout)][: schedule.trial]
+        if admitted and has_lead(schedule, search, incumbent):
+            await self._fight(box, opened, incumbent)
+        elif admitted or len(search) < schedule.size("train"):
+            opened.provisional = Provisional("lead", len(search), schedule.size("train"))
+
+    async def _fight(self, box: _Box, opened: Open, incumbent: Entry) -> None:
+        """The challenger and the best on the same fresh rollouts, until it is clear whether the challenger is better."""
+        schedule, arena = self._schedule, self._run.arena
         duel, kept = arena.duel(), None
         looks = iter(duel.looks)
         look = 0
@@ -214,7 +220,7 @@ class Journey:
             await self._collect(box, opened.candidate, duel.jobs(look), opened.rollouts)
             failed = schedule.fail_fast and schedule.failure(opened.rollouts)
             kept = False if failed else duel.kept(look, opened.rollouts, arena.rollouts)
-        self._log_duel(opened, incumbent.id, duel, look, kept)
+        await self._end_duel(box, opened, incumbent, duel, look, kept)
 
     async def _defend(self, box: _Box, opened: Open, defender: Candidate, jobs: Sequence[Job]) -> None:
         """The rollouts that the best lacks, in a box of its own: a slot holds one at a time."""
@@ -227,23 +233,34 @@ class Journey:
             await self._collect(other, defender, jobs, defended, {"for": opened.candidate.id})
             opened.lent += len(defended) - before
 
-    def _log_duel(self, opened: Open, defender: str, duel: Duel, look: int, kept: bool) -> None:
-        schedule, split, theirs = self._schedule, self._schedule.duel_split, self._run.arena.rollouts
+    async def _end_duel(self, box: _Box, opened: Open, incumbent: Entry, duel: Duel, look: int, kept: bool) -> None:
+        schedule, split, arena = self._schedule, self._schedule.duel_split, self._run.arena
         jobs = set(duel.jobs(look))
-        fresh = [rollout for rollout in opened.rollouts if rollout.key in jobs]
-        failure = schedule.failure(fresh)
-        splits: dict[str, Any] = {}
-        if not failure:
-            found, failure = schedule.aggregate(fresh)
-            splits = {split: found.to_json()}
         # who loses its place is scored on what it lost on, so that both scores are of the same rollouts
-        shown, broken = schedule.aggregate([rollout for rollout in theirs if not kept or rollout.key in jobs])
-        about = {"against": defender, "kept": kept, "rollouts": len(fresh) + opened.lent}
-        about |= duel.describe(look, fresh, theirs) | {"defender": {} if broken else {split: shown.to_json()}}
-        data = {"candidate": opened.candidate.id, "splits": splits, "sandbox": self._parts.executor.sandbox, "duel": about}
-        done = self._schedule.size("train")
-        data |= {} if kept else {"provisional": Provisional("duel", done, done).to_json()}
-        self._log(opened, "confirmed", data | ({"failure": failure.to_json()} if failure else {}))
+        shown = [rollout for rollout in arena.rollouts if rollout.key in jobs] if kept else arena.defence(incumbent)
+        theirs, broken = schedule.conclude_on(shown)
+        ours, failure = schedule.conclude_on([rollout for rollout in opened.rollouts if rollout.key in jobs])
+        about: dict[str, Any] = {"against": incumbent.id, "defender": {} if broken else {split: theirs.to_json()}}
+        about |= duel.describe(look, opened.rollouts, arena.rollouts) | {"scores": {split: ours.to_json()}}
+        if kept:
+            ours, failure = await self._score_winner(box, opened, duel, look)
+        kept = kept and not failure
+        fresh = sum(rollout.repeat >= schedule.repeats for rollout in opened.rollouts)
+        about |= {"kept": kept, "rollouts": fresh + opened.lent}
+        data = {"candidate": opened.candidate.id, "sandbox": self._parts.executor.sandbox, "duel": about}
+        data |= {"splits": {}, "failure": failure.to_json()} if failure else {"splits": {split: ours.to_json()}}
+        done = sum(map(schedule.is_search, opened.rollouts))
+        lost = {} if kept else {"provisional": Provisional("duel", done, schedule.size("train")).to_json()}
+        self._log(opened, "confirmed", data | lost)
+
+    async def _score_winner(self, box: _Box, opened: Open, duel: Duel, look: int) -> tuple[Aggregate, Failure | None]:
+        """It won with luck too. What is shown of it had no part in that: the rest of its search, and what it will defend its place with."""
+        schedule, candidate = self._schedule, opened.candidate
+        await self._collect(box, candidate, schedule.jobs("train"), opened.rollouts)
+        ahead = duel.jobs_after(look)
+        await self._collect(box, candidate, ahead, opened.rollouts, {"for": candidate.id})
+        shown = {*schedule.unseen(), *ahead}
+        return schedule.conclude_on([rollout for rollout in opened.rollouts if rollout.key in shown])
 
     def _rescore_defender(self, opened: Open) -> None:
         """Who was scored on fresh seeds is known better now. A process that died may have logged that already."""
@@ -254,7 +271,7 @@ class Journey:
         entry = run.entry(duel["against"])
         assert entry
         run.append("confirmed", data | {"for": opened.candidate.id})
-        cast("RankingArchive", self._parts.archive).rescore(rescored(entry, data))
+        cast("RankingArchive", self._parts.archive).rescore(rescored(entry, duel["defender"]))
 
     # --- rollouts --------------------------------------------------------------------------------------------------
 

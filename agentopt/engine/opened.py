@@ -68,17 +68,24 @@ def open_candidate(candidate: Candidate, ticket: int, state: RunState, known: Kn
     return opened
 
 
-def place(archive: Archive, entry: Entry) -> Admission:
-    """Add the entry; a provisional one only to an archive that can keep it off its front."""
-    if entry.provisional is None:
+def place(archive: Archive, entry: Entry, duel: Mapping[str, Any] | None = None) -> Admission:
+    """Add the entry; a provisional one only to an archive that can keep it off its front.
+
+    Who won a duel is added with the scores of that, which are of the same rollouts as those of who lost it; then its own are shown.
+    """
+    if entry.provisional is None and duel and entry.failure is None:
+        admission = archive.add(rescored(entry, duel["scores"]))
+        cast("RankingArchive", archive).rescore(entry)
+        return admission
+    if entry.provisional is None or entry.failure:
         return archive.add(entry)
     if hasattr(archive, "shelve"):
         cast("RankingArchive", archive).shelve(entry)
     return Admission("dominated")
 
 
-def rescored(entry: Entry, data: Mapping[str, Any]) -> Entry:
-    """The entry with the scores that a ``confirmed`` event gives to one that was confirmed before."""
+def rescored(entry: Entry, scores: Mapping[str, Any]) -> Entry:
+    """The entry with other aggregates, as they are in the log, for some splits."""
     assert entry.evaluation
-    splits = {split: Aggregate.from_json(found) for split, found in data["splits"].items()}
+    splits = {split: Aggregate.from_json(found) for split, found in scores.items()}
     return Entry(entry.candidate, replace(entry.evaluation, splits={**entry.evaluation.splits, **splits}))

@@ -54,7 +54,7 @@ class Replay:
 
     def _on_rollout(self, event: Event) -> None:
         rollout = Rollout.from_json(event.data)
-        if "for" in event.data:
+        if event.data.get("for", event.data["candidate"]) != event.data["candidate"]:
             self.open[event.data["for"]].lent += 1
         elif rollout.split == "test":
             self.test.setdefault(event.data["candidate"], []).append(rollout)
@@ -76,7 +76,7 @@ class Replay:
         archive = cast("RankingArchive", self._parts.archive)
         entry = archive.get(key)
         assert entry
-        archive.rescore(rescored(entry, event.data))
+        archive.rescore(rescored(entry, event.data["splits"]))
 
     def _on_note(self, event: Event) -> None:
         optimizer = self._parts.optimizer
@@ -94,7 +94,7 @@ class Replay:
             opened.provisional = Provisional.from_json(data.get("provisional"))
             entry = told(self._parts, self._known, opened, self._state.told - 1)
             if not opened.same_as:
-                place(self._parts.archive, entry)
+                place(self._parts.archive, entry, opened.duel)
         self._parts.optimizer.observe(entry, admission)
 
 

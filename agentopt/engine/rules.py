@@ -16,7 +16,7 @@ class Rules:
     race: bool = False
     """Stages, the first repeat of all cases first; stop who will not end ahead of the reference."""
     duel: bool = False
-    """A front member yields only to who beats it on fresh seeds."""
+    """The best yields only to who beats it on fresh seeds; before that nobody gets more than half of its repeats."""
     same_output: bool = False
     """Who answers the first stage with the bytes of an earlier candidate is its duplicate."""
     first_stage: int = 4
@@ -32,4 +32,4 @@ class Rules:
 
     @property
     def staged(self) -> bool:
-        return self.cascade or self.race
+        return self.cascade or self.race or self.duel

@@ -46,6 +46,10 @@ class Schedule:
         """Rollouts of a full pass over the split."""
         return len(self.cases.get(split, ())) * self.repeats
 
+    def unseen(self) -> list[Job]:
+        """Jobs of the search that have no part in whether a candidate is held for better, if its scores are those of train."""
+        return self.jobs("train")[self.trial :] if self.duel_split == "train" else []
+
     def is_search(self, rollout: Rollout) -> bool:
         """Whether it is one of those that search scores rest on."""
         return rollout.split == "train" and rollout.repeat < self.repeats
@@ -57,8 +61,8 @@ class Schedule:
 
     @property
     def most(self) -> int:
-        """Rollouts that one candidate can take, the test split left out; in a duel another one may have to run too."""
-        duel = 2 * len(self.cases[self.duel_split]) * self.rules.duel_repeats if self.rules.duel else 0
+        """Rollouts that one candidate can take, the test split left out. A duel has two sides, and who wins it is scored once more."""
+        duel = len(self.cases[self.duel_split]) * (2 * self.rules.duel_repeats + self.repeats) if self.rules.duel else 0
         return self.size("train") + self.size("validation") + duel
 
     def jobs(self, split: str) -> list[Job]:
@@ -78,7 +82,13 @@ class Schedule:
         size, rules = self.size("train"), self.rules
         if not rules.staged:
             return [min(rules.first_stage, size), size] if rules.same_output else [size]
-        return [*doubled(rules.first_stage, size), size]
+        return [*doubled(rules.first_stage, self.trial), self.trial]
+
+    @property
+    def trial(self) -> int:
+        """Rollouts on train before it is decided whether a candidate may win: with duels those of half of the repeats, else all."""
+        half = -(-self.repeats // 2) if self.rules.duel else self.repeats
+        return half * len(self.cases["train"])
 
     def answers(self, rollouts: Iterable[Rollout]) -> bytes:
         """A digest of the outputs of the first stage; empty unless all of them are there and none failed."""
@@ -116,6 +126,11 @@ class Schedule:
             if not failure and members and len(members) == self.size(split):
                 splits[split], failure = self.aggregate(members)
         return Evaluation(candidate_id, tuple(rollouts), splits if not failure else {}, failure, sandbox)
+
+    def conclude_on(self, members: Sequence[Rollout]) -> tuple[Aggregate, Failure | None]:
+        """What these rollouts alone add up to, or why they do not."""
+        failure = self.failure(members)
+        return (Aggregate({}, 0, {}), failure) if failure else self.aggregate(members)
 
     def aggregate(self, members: Sequence[Rollout]) -> tuple[Aggregate, Failure | None]:
         """What the rollouts add up to, or the failure of the task's own aggregate function."""

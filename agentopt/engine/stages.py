@@ -13,32 +13,35 @@ from agentopt.engine.schedule import Schedule
 __all__ = ["estimate", "has_lead", "stopping_rule"]
 
 
+_WORTH_A_DUEL = 0.1
+"""One-sided level of the lead that a duel is held for."""
+
+
 def stopping_rule(schedule: Schedule, rollouts: Sequence[Rollout], reference: Entry, lead: bool) -> str:
     """``bound`` or ``raced`` if the candidate of these rollouts, those up to a look, ends behind the reference; else empty.
 
-    It ends behind if that holds for every objective. With ``lead`` it also ends if it will not lead by what a duel would ask for.
+    It ends behind if that holds for every objective. With ``lead`` it also ends if it will not come to a lead worth a duel.
     """
-    rules, total, done = schedule.rules, schedule.size("train"), len(rollouts)
+    rules, trial = schedule.rules, schedule.trial
     if rules.cascade and all(_cannot_reach(schedule, rollouts, reference, objective) for objective in schedule.objectives):
         return "bound"
     if not rules.race:
         return ""
     looks = schedule.stages()[:-1]
-    share = spend(looks, total, rules.risk)[looks.index(done)]
+    share = spend(looks, trial, rules.risk)[looks.index(len(rollouts))]
     for differences in _differences(schedule, rollouts, reference).values():
-        needed = least_lead(differences, total, rules.false_kept) if lead else 0.0
-        if not limit_at_end(differences, total, share) < needed:
+        needed = least_lead(differences, trial, _WORTH_A_DUEL) if lead else 0.0
+        if not limit_at_end(differences, trial if lead else schedule.size("train"), share) < needed:
             return ""
     return "raced"
 
 
 def has_lead(schedule: Schedule, rollouts: Sequence[Rollout], incumbent: Entry) -> bool:
-    """Whether a candidate with all its rollouts leads, in the first objective, by more than chance may give: else no duel is worth it."""
-    total = schedule.size("train")
-    if total < 2:
-        return True
+    """Whether a candidate leads, in the first objective, by more than chance may give: else no duel is worth it."""
     differences = next(iter(_differences(schedule, rollouts, incumbent).values()))
-    return fmean(differences) >= least_lead(differences, total, schedule.rules.false_kept)
+    if len(differences) < 2:
+        return True
+    return fmean(differences) >= least_lead(differences, len(differences), _WORTH_A_DUEL)
 
 
 def estimate(schedule: Schedule, rollouts: Sequence[Rollout], reference: Entry) -> Aggregate:

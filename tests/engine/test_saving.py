@@ -202,12 +202,17 @@ async def test_a_duel_keeps_the_better_and_shows_fresh_scores():
     assert won
     for data in won:
         duel = data["duel"]
-        assert data["splits"]["train"]["scores"]["score"] - duel["defender"]["train"]["scores"]["score"] == pytest.approx(duel["lead"])
+        assert duel["scores"]["train"]["scores"]["score"] - duel["defender"]["train"]["scores"]["score"] == pytest.approx(duel["lead"])
         assert duel["chance"] <= duel["level"] < 0.05
-        fresh = [
-            row for row in of_kind(world, "rollout") if row["candidate"] == data["candidate"] and row["repeat"] >= 2 and "for" not in row
-        ]
-        assert len(fresh) == data["splits"]["train"]["n"] == duel["pairs"]
+        own = [row for row in of_kind(world, "rollout") if row["candidate"] == data["candidate"] and row["split"] == "train"]
+        in_duel = [row for row in own if row["repeat"] >= 2 and "for" not in row]
+        assert len(in_duel) == duel["pairs"]
+        ahead = [row for row in own if row.get("for") == data["candidate"]]
+        assert len(ahead) == 16
+        unseen = [row for row in own if row["repeat"] == 1] + ahead
+        assert data["splits"]["train"]["n"] == len(unseen) == 24
+        shown = sum(row["scores"]["score"] for row in unseen) / 24
+        assert data["splits"]["train"]["scores"]["score"] == pytest.approx(shown), "what it won with is not what is shown"
     assert state.best
     assert state.best.scores == state.best.confirmed == won[-1]["splits"]["train"]["scores"]
     assert world.archive.front()[0].scores == state.best.scores
@@ -215,15 +220,23 @@ async def test_a_duel_keeps_the_better_and_shows_fresh_scores():
 
 
 async def test_the_defender_is_scored_again_with_fresh_seeds_when_it_was_used_often():
-    lucky = Steps((2.5,))
-    world = world_of(replace(ALL, duel_reuse=1, risk=0.4), optimizer=lucky, budget={"evals": 25}, judge=noisy)
-    await world.run()
+    def lucky_in_the_search(values: Mapping[str, Any], case: str, repeat: int) -> float:
+        return noisy(values, case, repeat) + (4.0 if values["x"] and repeat < 2 else 0.0)
+
+    world = world_of(replace(ALL, duel_reuse=1), optimizer=Steps((0.0,)), budget={"evals": 12}, judge=lucky_in_the_search)
+    state = await world.run()
+    assert state.best_id == state.seed_id
+    assert state.best
+    assert abs(state.best.scores["score"] - 100.5) < 0.8, "many fresh rollouts say what it is worth"
+    assert state.seed == state.best
     duels = [data for data in of_kind(world, "confirmed") if "duel" in data]
-    lent = [row for row in of_kind(world, "rollout") if "for" in row]
-    windows = [sorted({row["repeat"] for row in lent if row["for"] == data["candidate"]}) for data in duels]
-    assert len(windows) > 2
+    lent = [row for row in of_kind(world, "rollout") if row.get("for", row["candidate"]) != row["candidate"]]
+    most = max({data["duel"]["against"] for data in duels}, key=lambda key: sum(data["duel"]["against"] == key for data in duels))
+    theirs = [data["candidate"] for data in duels if data["duel"]["against"] == most]
+    assert len(theirs) > 2
+    windows = [sorted({row["repeat"] for row in lent if row["for"] == key}) for key in theirs]
     flat = [repeat for window in windows for repeat in window]
-    assert flat == sorted(set(flat)), "no duel shares a seed with another"
+    assert flat == sorted(set(flat)), "no duel of one defender shares a seed with another"
 
 
 async def test_a_challenger_that_crashes_in_its_duel_has_failed():
