@@ -2,10 +2,11 @@
 
     python -m benchmarks.racing.run --seeds 20
 
-The truth of a candidate is a number; a rollout adds noise to it. ``none``: no child is better than its parent, half are as good. ``some``:
-one child in ten is better, a quarter of the others as good. Each run is made three times: with races and duels; *full*, which evaluates every candidate fully and keeps the
-higher score; and *full at the same cost*, as many rollouts as the first took. A kept improvement is false if the truth is not above that of
-the candidate it displaced; ``false_share`` is the mean over runs of false ones among those kept (0 where nothing was kept).
+The truth of a candidate is a number; a rollout adds noise to it. ``none``: no child is better than its parent, half are as good.
+``some``: one child in ten is better, a quarter of the others as good. Each run is made three times: with races and duels; *full*, which
+evaluates every candidate fully and keeps the higher score; and *full at the same cost*, as many rollouts as the first took. A kept
+improvement is false if the truth is not above that of the candidate it displaced; ``false_share`` is the mean over runs of false ones
+among those kept (0 where nothing was kept).
 """
 
 from __future__ import annotations
