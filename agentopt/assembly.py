@@ -29,6 +29,7 @@ from agentopt.core.protocols import (
 from agentopt.core.selection import ordered_objectives
 from agentopt.core.task import Cases, Limits, Parameter, Task
 from agentopt.engine.plan import Parts, Plan
+from agentopt.engine.racing import discovery_level
 from agentopt.engine.replay import read_entry
 from agentopt.engine.rules import Rules
 from agentopt.engine.schedule import Schedule
@@ -145,7 +146,10 @@ class Job:
 
     def check_budget(self) -> None:
         """Raises ConfigError if a counted unit cannot fit the seed, one child and the test split."""
-        size = self.schedule.size
+        size, rules = self.schedule.size, self.schedule.rules
+        pairs = len(self.cases[self.schedule.duel_split]) * rules.duel_repeats
+        if rules.duel and 2.0**-pairs > discovery_level(1, (), rules.false_kept):
+            raise ConfigError(f"evaluation.duel_repeats: {pairs} pairs of rollouts can never prove a lead; give more repeats")
         candidate, test = self.schedule.most, size("test")
         needed = {"evals": 2, "rollouts": 2 * candidate + 2 * test}
         for unit, least in needed.items():

@@ -94,6 +94,12 @@ def test_a_budget_that_cannot_fit_a_duel_is_refused():
         job.check_budget()
 
 
+def test_duels_that_nobody_could_win_are_refused():
+    job = Job.of(noisy_task(cases={"train": [Case("one", 1)]}), validate({"executor": "inline", "evaluation": {"duel_repeats": 6}}))
+    with pytest.raises(ConfigError, match="duel_repeats: 6 pairs of rollouts can never prove a lead; give more"):
+        job.check_budget()
+
+
 class Steps:
     """Children of the best: most are worse."""
 

@@ -102,7 +102,9 @@ class Duel:
         self._schedule, self._first = schedule, first
         self._total = cases * rules.duel_repeats
         pairs = [cases * look for look in self.looks]
-        self._shares = spend(pairs, self._total, level)
+        # where even equal signs could not say enough, nothing is spent
+        able = [n for n in pairs if 2.0**-n <= level]
+        self._shares = [0.0] * (len(pairs) - len(able)) + spend(able, self._total, level)
         self._risks = spend(pairs, self._total, rules.risk)
 
     def jobs(self, look: int) -> list[Job]:
@@ -110,15 +112,17 @@ class Duel:
         return self._schedule.fresh(self._first, look)
 
     def jobs_after(self, look: int) -> list[Job]:
-        """As many rollouts as a search evaluation has per case, behind those of the duel."""
-        return self._schedule.fresh(self._first + look, self._schedule.repeats)
+        """Behind those of the duel: with the unseen ones of the search as many as a full evaluation has."""
+        schedule = self._schedule
+        unseen = len(schedule.unseen()) // len(schedule.cases["train"])
+        return schedule.fresh(self._first + look, schedule.repeats - unseen)
 
     def kept(self, look: int, challenger: Sequence[Rollout], defender: Sequence[Rollout]) -> bool | None:
         """Whether the challenger won; None while it is open. Pairs in which the defender failed say nothing."""
         differences, place = self.differences(look, challenger, defender), self.looks.index(look)
         if chance_of_no_lead(differences) <= self._shares[place]:
             return True
-        if look == self.looks[-1] or len(differences) < 2:
+        if look == self.looks[-1] or len(differences) < 2 or not self._shares[-1]:
             return False
         hopeless = limit_at_end(differences, self._total, self._risks[place]) < least_lead(differences, self._total, self._shares[-1])
         return False if hopeless else None
