@@ -18,6 +18,7 @@ from agentopt.core.protocols import ArchiveContext
 from agentopt.engine.plan import Plan
 from agentopt.engine.replay import read_entry
 from agentopt.engine.rules import Rules
+from agentopt.engine.schedule import Schedule
 from tests.engine.world import BestArchive, Climber, Kill, ListStore, World, make_task, parabola
 
 TRAIN = [Case(name, name) for name in "abcdefgh"]
@@ -284,6 +285,20 @@ async def test_one_case_has_no_spread_to_judge_a_lead_by():
         state = await world.run()
         assert state.duels["held"] == 1
         assert bool(state.duels["won"]) is kept
+
+
+async def test_who_had_all_its_rollouts_and_does_not_lead_is_an_entry_like_any_other():
+    world = world_of(Rules(duel=True), repeats=1, optimizer=Steps((-30.0,)), budget={"evals": 3})
+    await world.run()
+    assert {admission.status for _, admission in world.optimizer.entries[1:]} == {"dominated"}
+    assert not any(entry.provisional for entry, _ in world.optimizer.entries)
+    assert all(len(entry.evaluation.rollouts) == 8 for entry, _ in world.optimizer.entries if entry.evaluation)
+
+
+def test_a_plan_names_what_is_missing_in_its_order():
+    schedule = Schedule.of(make_task(repeats=2), make_task().make_cases())
+    assert schedule.missing("train", [("a", 1)]) == [("a", 0), ("b", 0), ("b", 1)]
+    assert schedule.missing("nowhere", []) == []
 
 
 # --- equal answers -------------------------------------------------------------------------------------------------
