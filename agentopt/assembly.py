@@ -106,7 +106,8 @@ class Job:
         cases = make_cases(task)
         ordered_objectives(task.objectives, config.select)
         inputs = tuple(case.input for case in cases["train"])
-        card = TaskCard(task.name, task.goal, task.resolved, tuple(task.objectives), tuple(task.measures), inputs)
+        described = (task.name, task.goal, task.resolved, tuple(task.objectives), tuple(task.measures))
+        card = TaskCard(*described, inputs, task.limits, tuple(task.imports))
         return cls(task, cases, config, card, fingerprint(task, cases), optimizer, strangers, model)
 
     @property

@@ -29,7 +29,7 @@ DEFAULT_BUDGET = "60s"
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-_WITH_A_MODEL = "reevo"
+_WITH_A_MODEL = "auto"
 _DEFAULT_PARTS = {"optimizer": {"name": "memetic"}, "archive": {"name": "pareto"}}
 
 
@@ -145,17 +145,20 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """``["optimizer.options.sigma=0.3", "workers=2"]`` -> nested mapping. Values are TOML, or else plain text."""
     found: dict[str, Any] = {}
     for text in assignments:
-        dotted, equals, value = text.partition("=")
+        dotted, equals, given = text.partition("=")
         keys = dotted.strip().split(".")
         if not equals or not all(keys):
             raise ConfigError(f"--set {text!r} is not key=value; write for example --set workers=2")
+        value = _toml_value(given.strip())
+        if keys[0] in _DEFAULT_PARTS and len(keys) == 1 and isinstance(value, str):
+            keys.append("name")  # so that its options can be set beside it
         place = found
         for key in keys[:-1]:
             inner: Any = place.setdefault(key, {})
             if not isinstance(inner, dict):
                 raise ConfigError(f"--set {text!r} sets a key inside a plain value; give {dotted!r} once")
             place = cast("dict[str, Any]", inner)
-        place[keys[-1]] = _toml_value(value.strip())
+        place[keys[-1]] = value
     return found
 
 
@@ -171,7 +174,7 @@ def layer(*layers: Mapping[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for settings in layers:
         for key, value in settings.items():
-            if key in ("optimizer", "archive") and isinstance(value, str):
+            if key in _DEFAULT_PARTS and isinstance(value, str):
                 value = {"name": value}
             before: Any = merged.get(key)
             tables = isinstance(before, dict) and isinstance(value, dict)

@@ -23,7 +23,8 @@ def test_anyone_can_bring_a_part():
 
 
 def test_a_wrong_name_lists_what_there_is():
-    with pytest.raises(ConfigError, match=r"archive: there is no 'pareton'; there is pareto, or give package.module:Name"):
+    known = "case_front, grid, islands, pareto"
+    with pytest.raises(ConfigError, match=rf"archive: there is no 'pareton'; there is {known}, or give package.module:Name"):
         resolve("archives", "pareton")
 
 

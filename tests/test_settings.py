@@ -50,6 +50,12 @@ def test_assignments():
         "b": {"c": True, "d": [1, 2]},
         "e": "plain text",
     }
+    wanted = {"archive": {"name": "grid", "options": {"elites": 2}}}
+    assert parse_assignments(["archive=grid", "archive.options.elites=2"]) == wanted, "in either order"
+    assert parse_assignments(["archive.options.elites=2", "archive=grid"]) == wanted
+    assert parse_assignments(['optimizer={name="tune"}', "optimizer.options.sigma=1"]) == {
+        "optimizer": {"name": "tune", "options": {"sigma": 1}}
+    }
     for bad in ("workers", "=3", "a..b=1"):
         with pytest.raises(ConfigError, match="not key=value"):
             parse_assignments([bad])

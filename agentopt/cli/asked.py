@@ -29,9 +29,17 @@ def print_ask(log: RunLog, index: int, console: Console, full: bool) -> None:
         some = f"those are {', '.join(map(str, known[:10]))}" if known else "there are none"
         raise ConfigError(f"{log.folder}: ask {index} is none that was refused; {some}")
     console.print(Text(f"ask {index}: {harmless(note['text'])}", style="bold"), soft_wrap=True)
-    for name, value in note["memo"].items():
+    for name, value in _told(note["memo"]).items():
         console.print(Text(f"{harmless(name)}: {capped(str(value), _LINES)}"), soft_wrap=True)
     print_calls(log, note.get("calls", ()), console, full)
+
+
+def _told(memo: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an arm of a composed optimizer said itself, and its name; what the arm cost is in the replies below."""
+    if "arm" not in memo or "memo" not in memo:
+        return memo
+    error = {"error": memo["error"]} if "error" in memo else {}
+    return {"arm": memo["arm"], **memo["memo"], **error}
 
 
 def print_calls(log: RunLog, keys: Sequence[str], console: Console, full: bool) -> None:

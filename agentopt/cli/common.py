@@ -52,6 +52,7 @@ def format_scores(scores: Mapping[str, float] | None) -> str:
 
 def print_result(result: Result) -> None:
     """What a person wants to know at the end of a run."""
+    from agentopt.cli.arms import arms_table
     from agentopt.cli.terminal import harmless, stdout_console
     from agentopt.results import describe
 
@@ -60,6 +61,8 @@ def print_result(result: Result) -> None:
     if result.seed and result.best:
         console.print(lines.pop())
         console.print(_seed_and_best(result.seed, result.best, result.cases))
+        if table := arms_table(result.summary["arms"]):
+            console.print(table)
         if result.best.test is None:
             lines.append(_why_no_test(result))
     lines += [describe(comparison) for comparison in result.comparisons]

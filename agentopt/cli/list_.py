@@ -1,8 +1,9 @@
-"""agentopt list tasks | runs | optimizers"""
+"""agentopt list tasks | runs | optimizers | archives"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,17 +21,18 @@ _RUNS = Path("runs")
 
 
 def list_things(
-    what: Annotated[str, typer.Argument(help="tasks, runs or optimizers.")] = "tasks",
+    what: Annotated[str, typer.Argument(help="tasks, runs, optimizers or archives.")] = "tasks",
     folder: Annotated[Path | None, typer.Argument(help="Where to look for runs; default runs/.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """What there is: bundled tasks, runs, optimizers."""
+    """What there is: bundled tasks, runs, optimizers, archives."""
     from agentopt.cli.common import print_json
     from agentopt.cli.terminal import print_parts, stdout_console
 
-    ways = {"tasks": (_tasks, _tasks_table), "runs": (_runs, _runs_table), "optimizers": (_optimizers, _optimizers_table)}
+    ways = {"tasks": (_tasks, _tasks_table), "runs": (_runs, _runs_table)}
+    ways |= {room: (partial(_parts, room), partial(_parts_table, room)) for room in ("optimizers", "archives")}
     if what not in ways:
-        raise ConfigError(f"list {what}: there is no such list; write tasks, runs or optimizers")
+        raise ConfigError(f"list {what}: there is no such list; write tasks, runs, optimizers or archives")
     if folder is not None and what != "runs":
         raise ConfigError(f"list {what} takes no folder; write agentopt list runs {folder}")
     find, draw = ways[what]
@@ -47,7 +49,7 @@ def _nothing(what: str, folder: Path | None) -> str:
     return f"no runs in {folder or _RUNS}; agentopt evolve TASK makes one" if what == "runs" else f"there are no {what} here"
 
 
-# --- tasks and optimizers ------------------------------------------------------------------------------------------
+# --- tasks and parts -----------------------------------------------------------------------------------------------
 
 
 def _tasks(folder: Path | None) -> list[dict[str, Any]]:
@@ -80,14 +82,14 @@ def _near(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
-def _optimizers(folder: Path | None) -> list[dict[str, Any]]:
+def _parts(room: str, folder: Path | None) -> list[dict[str, Any]]:
     from agentopt.plugins import names
 
-    return [{"name": name, "about": about} for name, about in names("optimizers").items()]
+    return [{"name": name, "about": about} for name, about in names(room).items()]
 
 
-def _optimizers_table(rows: list[dict[str, Any]]) -> list[Table | Text]:
-    table = _table("optimizer", "about")
+def _parts_table(room: str, rows: list[dict[str, Any]]) -> list[Table | Text]:
+    table = _table(room[:-1], "about")
     for row in rows:
         table.add_row(row["name"], row["about"])
     return [table]

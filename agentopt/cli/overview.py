@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agentopt.cli.arms import arms_table
 from agentopt.cli.drawing import bars, step_curve
 from agentopt.cli.reading import RunLog, Standing, made_by
 from agentopt.cli.terminal import gist, harmless, number, print_parts
@@ -32,7 +33,7 @@ def print_overview(log: RunLog, console: Console) -> None:
     """Everything, most important first; works on a run at any point of its life."""
     standing = log.standing()
     console.print(_head(log, standing))
-    for part in (_scores(log), _curve(log, console), _front(log), _failures(log, console), _next(log, standing)):
+    for part in (_scores(log), _curve(log, console), _front(log), _arms(log), _failures(log, console), _next(log, standing)):
         rows = list(part)
         if rows:
             console.print()
@@ -227,6 +228,12 @@ def _front(log: RunLog) -> Iterator[Table | Text]:
 def _roles(log: RunLog, key: str) -> Sequence[str]:
     named: Mapping[str, str] = {"best": log.state.best_id, "seed": log.state.seed_id}
     return [role for role, holder in named.items() if holder == key]
+
+
+def _arms(log: RunLog) -> Iterator[Table | Text]:
+    if table := arms_table(log.state.arms.to_json()):
+        yield Text(harmless(f"what each arm took and brought, gains in {log.state.ranking[0].name}"), style="dim")
+        yield table
 
 
 def _failures(log: RunLog, console: Console) -> Iterator[Text]:

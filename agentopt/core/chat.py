@@ -220,6 +220,8 @@ class ModelError(AgentoptError):
         self.attempts = attempts
         self.status = status
         self.retry_after = retry_after
+        self.memo: Mapping[str, Any] = {}
+        """What an optimizer that lets it pass wants to be told with it, as in Refused."""
 
     def __str__(self) -> str:
         return f"{self.message} (after {self.attempts} attempts)" if self.attempts > 1 else self.message

@@ -49,11 +49,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class Measured:
-    """Taken outside the box around one rollout: wall and CPU seconds, peak resident bytes."""
+    """Taken outside the box around one rollout: wall and CPU seconds, peak resident bytes.
+
+    ``score`` finds the rollout's ``rng_seed`` here too, so that it can draw a random instance anew: the box drew the same with the
+    module ``random``. It is not kept here, for a Rollout has it.
+    """
 
     wall: float = 0.0
     cpu: float = 0.0
     peak_bytes: int = 0
+    rng_seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agentopt.core.arms import Arms
 from agentopt.core.budget import format_budget
 from agentopt.core.calls import Calls
 from agentopt.core.events import Event
@@ -45,6 +46,8 @@ class _Open:
 
     generation: int
     ticket: int
+    arm: str | None = None
+    """Who proposed it; None for the seed."""
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     confirmed: Mapping[str, float] = field(default_factory=dict[str, float])
     failure: Mapping[str, Any] | None = None
@@ -94,6 +97,7 @@ class RunState:
     cpu: float = 0.0
     """Seconds that rollouts took together, as measured outside the box."""
     calls: Calls = field(default_factory=Calls)
+    arms: Arms = field(default_factory=Arms)
     seconds_before: float = 0.0
     session_started: float = 0.0
     last_time: float = 0.0
@@ -142,24 +146,32 @@ class RunState:
 
     def _on_llm_request(self, event: Event) -> None:
         self.calls.begin(event.data)
+        self.arms.request(event.data)
 
     def _on_llm_reply(self, event: Event) -> None:
         self.calls.end(event.data)
+        self.arms.reply(event.data)
 
     def _on_proposed(self, event: Event) -> None:
         data = event.data
+        arm, duplicate = data["optimizer"], data.get("duplicate", False)
         if data["index"] >= 0:
             self.asks = max(self.asks, data["index"] + 1)
-        if data.get("duplicate"):
+            self.arms.answer(arm, data["index"], new=not duplicate)
+        if duplicate:
             return
         self.evals += 1
         self.seed_id = self.seed_id or data["candidate"]
-        self.open[data["candidate"]] = _Open(data["generation"], data["ticket"])
+        self.open[data["candidate"]] = _Open(data["generation"], data["ticket"], arm if data["index"] >= 0 else None)
 
     def _on_rollout(self, event: Event) -> None:
+        data = event.data
         self.rollouts += 1
-        wall, cpu, *_ = event.data.get("measured") or (0.0, 0.0)
+        wall, cpu, *_ = data.get("measured") or (0.0, 0.0)
         self.wall, self.cpu = self.wall + wall, self.cpu + cpu
+        opened = self.open.get(data.get("for", data["candidate"]))  # whose duel it is has caused it
+        if opened and opened.arm is not None:
+            self.arms.evaluate(opened.arm, wall)
 
     def _on_evaluated(self, event: Event) -> None:
         data = event.data
@@ -218,9 +230,10 @@ class RunState:
             self.failures[candidate.failure["kind"]] += 1
             self.scorer_errors += bool(candidate.failure.get("scorer_error"))
         if data["status"] == "admitted":
-            self._admit(event, member)
+            self._admit(event, member, candidate.arm)
 
-    def _admit(self, event: Event, member: Member) -> None:
+    def _admit(self, event: Event, member: Member, arm: str | None) -> None:
+        former = self.best
         for displaced in event.data["displaced"]:
             self.front.pop(displaced, None)
         self.front[member.id] = member
@@ -229,7 +242,11 @@ class RunState:
         if self.best_id != before:
             self.last_improvement = self.evals
             elapsed = self.seconds_before + max(0.0, event.time - self.session_started)
-            self.curve.append(CurvePoint(self.evals, elapsed, self.best_id, self.front[self.best_id].confirmed))
+            best = self.front[self.best_id].confirmed
+            self.curve.append(CurvePoint(self.evals, elapsed, self.best_id, best))
+            if former and arm is not None:
+                first = self.ranking[0].name
+                self.arms.improve(arm, abs(best[first] - former.confirmed[first]))
 
     def _select(self) -> str:
         if len(self.front) == 1:
@@ -243,6 +260,8 @@ class RunState:
         if event.data["kind"] == "refused":
             self.failures["refused"] += 1
             self.asks = max(self.asks, event.data["index"] + 1)
+            whole = self.info["config"].get("optimizer", {}).get("name", "")
+            self.arms.answer(event.data.get("memo", {}).get("arm", whole), event.data["index"], refused=True)
 
     def _on_stopped(self, event: Event) -> None:
         self.status, self.why = event.data["status"], event.data["why"]
@@ -274,6 +293,7 @@ class RunState:
             "optimizer": self.info.get("config", {}).get("optimizer"),
             "model": self.info.get("model"),
             "calls": {"replies": self.calls.replies, "failed": dict(self.calls.errors)} if self.info.get("model") else None,
+            "arms": self.arms.to_json(),
             "self_reported": self.info.get("task", {}).get("self_reported", False),
             "sandbox": self.info.get("sandbox"),
             "warnings": list(self.warnings),

@@ -9,9 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from agentopt.core.candidate import Candidate, Proposal
 from agentopt.core.chat import ChatReply, ChatRequest, Prompt
+from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Admission, Entry, Rollout
 from agentopt.core.events import Event
-from agentopt.core.task import Cases, Measure, Objective, Parameter, Task
+from agentopt.core.task import Cases, Limits, Measure, Objective, Parameter, Task
 
 __all__ = [
     "Answer",
@@ -51,7 +52,7 @@ class Exhausted:
 
 @dataclass(frozen=True)
 class Refused:
-    """The model's reply was unusable; ``memo`` as in Proposal."""
+    """The model's reply was unusable; ``memo`` as in Proposal. Its ``arm``, if there is one, names the part that was asked."""
 
     kind: str
     memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -71,6 +72,10 @@ class TaskCard:
     measures: tuple[Measure, ...] = ()
     inputs: tuple[Any, ...] = ()
     """The train inputs."""
+    limits: Limits | None = None
+    """What one candidate may use; None where nothing is known of it."""
+    imports: tuple[str, ...] = ()
+    """Modules that are sure to be there."""
 
 
 @runtime_checkable
@@ -83,7 +88,10 @@ class View(Protocol):
     def pending(self) -> Sequence[Candidate]: ...
     @property
     def budget_left(self) -> Mapping[str, float]:
-        """Per limited unit (``seconds``, ``evals``, ``rollouts``) what is left for the search."""
+        """Per limited unit (``seconds``, ``evals``, ``rollouts``, ``calls``, ``tokens``, ``usd``) what is left for the search.
+
+        All but the seconds follow from the log, so an ask that is asked again after a crash sees what it saw.
+        """
         ...
 
     def sample(self, n: int, rng: Random) -> Sequence[Entry]: ...
@@ -210,14 +218,21 @@ class RankingArchive(Archive, Protocol):
         ...
 
 
+def _no_child(name: str, options: Mapping[str, Any]) -> Archive:
+    raise ConfigError(f"the archive is made of others and cannot have {name!r}: give ArchiveContext a child")
+
+
 @dataclass(frozen=True)
 class ArchiveContext:
-    """What an archive's factory gets. ``child(name, options)`` builds another archive, for those that hold several."""
+    """What an archive's factory gets. ``child(name, options)`` builds another archive, for those that hold several.
+
+    Without one given, ``child`` raises ConfigError.
+    """
 
     objectives: tuple[Objective, ...]
     measures: tuple[Measure, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    child: Callable[[str, Mapping[str, Any]], Archive] | None = None
+    child: Callable[[str, Mapping[str, Any]], Archive] = _no_child
 
 
 @runtime_checkable

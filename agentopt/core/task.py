@@ -235,7 +235,10 @@ class Task:
         return function
 
     def score(self, function: _Function) -> _Function:
-        """Register ``score(case, output, measured) -> Score``; it works outside, where the candidate cannot reach."""
+        """Register ``score(case, output, measured) -> Score``; it works outside, where the candidate cannot reach.
+
+        ``measured.rng_seed`` is the rollout's: with it ``score`` draws the random instance that ``run`` drew.
+        """
         self.functions["score"] = function
         return function
 

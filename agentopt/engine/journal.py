@@ -296,8 +296,9 @@ class _Metered:
         except BaseException:
             self._journal.leave()
             raise
-        self._journal.end(about, bound, reply, cost(reply.usage, self._price))
-        return reply
+        usd = cost(reply.usage, self._price)
+        self._journal.end(about, bound, reply, usd)
+        return replace(reply, cost_usd=usd)
 
     async def close(self) -> None:
         await self._model.close()

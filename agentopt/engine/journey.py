@@ -102,8 +102,12 @@ class Journey:
         run = self._run
         passes = 1 + (run.state.seed_id not in run.state.test)
         done = sum(len(rollouts) for key, rollouts in run.left_test.items() if key not in run.state.test)
-        if not run.ledger.reserve("rollouts", passes * self._schedule.size("test") - done):
+        if run.ledger.reserve("rollouts", passes * self._schedule.size("test") - done):
+            return
+        if not {run.state.seed_id, run.state.best_id} <= run.state.test.keys():
             raise ConfigError("budget: the rollouts left do not fit the test split; give more")
+        # both are scored, and another best could not be: nothing more may start
+        run.ledger.reserve("rollouts", run.ledger.left("rollouts"))
 
     def give_back(self) -> None:
         """The promise of ``reserve`` was not needed."""

@@ -141,7 +141,7 @@ class Stopping:
         page = error.kind == "malformed" and not error.retryable  # such as a web page, in place of a reply
         if error.kind in _NAMED_WRONG or (at_first and (page or error.kind in _NEVER_REACHED)):
             raise ConfigError(str(error))
-        return Refused(error.kind, {"error": str(error)})
+        return Refused(error.kind, {**error.memo, "error": str(error)})
 
     # --- verdicts --------------------------------------------------------------------------------------------------
 

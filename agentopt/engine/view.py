@@ -31,7 +31,11 @@ class RunView:
 
     @property
     def budget_left(self) -> Mapping[str, float]:
-        left = {unit: self._run.ledger.left(unit) for unit in self._run.state.limits if unit != "seconds"}
+        state = self._run.state
+        kept = {"rollouts": 2 * self._run.parts.schedule.size("test")}
+        left = {
+            unit: max(0.0, limit - state.counted[unit] - kept.get(unit, 0)) for unit, limit in state.limits.items() if unit != "seconds"
+        }
         seconds = self._stopping.search_seconds_left()
         return left if seconds is None else left | {"seconds": seconds}
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 from agentopt.core.candidate import Candidate
@@ -101,7 +102,7 @@ class _InlineSession:
         with redirect_stdout(printed), redirect_stderr(printed), self._inside():
             outcome, measured = self._run(case_id, rng_seed)
         failure = failure_of(outcome)
-        verdict = Verdict(failure=failure) if failure else self._shared.judge.judge(self._shared.cases[case_id], outcome.output, measured)
+        verdict = Verdict(failure=failure) if failure else self._judged(case_id, outcome.output, replace(measured, rng_seed=rng_seed))
         return Rollout(
             case_id,
             split,
@@ -116,6 +117,9 @@ class _InlineSession:
             failure=verdict.failure,
             measured=measured,
         )
+
+    def _judged(self, case_id: str, output: bytes, measured: Measured) -> Verdict:
+        return self._shared.judge.judge(self._shared.cases[case_id], output, measured)
 
     def _run(self, case_id: str, rng_seed: int) -> tuple[Outcome, Measured]:
         shared = self._shared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from agentopt.core.chat import ChatRequest, Message
@@ -14,12 +14,23 @@ from agentopt.core.text import clean_text
 from agentopt.llm.outline import prepare
 from agentopt.llm.replies import Unusable, Usable, read_reply, repair_request
 
-__all__ = ["ask_for_text", "ask_for_values"]
+__all__ = ["Said", "ask_for_change", "ask_for_text", "ask_for_values", "follow_up", "idea_of"]
 
+_LONGEST_IDEA = 300
+_IDEA = re.compile(r"^[ \t>#*_-]*(?:\d[.)][ \t*_]*)?IDEA[ \t*_]*:[ \t*_]*(\S.*)$", re.M)
 _LONGEST_SHOWN = 20_000
 """So much of an unusable reply is shown to the model again."""
 _OPENING = re.compile(r"\s*<(?:think|thinking|thought|reasoning)>", re.I)
 _ENDING = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.I)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A reply that was read: the ``request`` and the ``text`` that answers it, and what became ``found`` of it."""
+
+    request: ChatRequest
+    text: str
+    found: Usable | Unusable
 
 
 async def ask_for_values(
@@ -29,15 +40,28 @@ async def ask_for_values(
 
     Raises ModelError and BudgetSpent.
     """
+    return (await ask_for_change(chat, request, parameters, parent, rng)).found
+
+
+async def ask_for_change(chat: Chat, request: ChatRequest, parameters: Mapping[str, Parameter], parent: Values, rng: Random) -> Said:
+    """As ``ask_for_values``, with the reply itself: for what stands beside the values, and to ask on with ``follow_up``."""
+    said = await _ask(chat, request, parameters, parent, rng)
+    if isinstance(said.found, Usable):
+        return said
+    return await _ask(chat, follow_up(said, repair_request(said.found, parameters), "repair", rng), parameters, parent, rng)
+
+
+def follow_up(said: Said, text: str, purpose: str, rng: Random) -> ChatRequest:
+    """The conversation so far and one more turn of the user's; what the model said is cut to its first and last part if it is long."""
+    before = clean_text(said.text, _LONGEST_SHOWN).strip() or "(no text)"
+    messages = (*said.request.messages, Message("assistant", before), Message("user", text))
+    purpose = f"{said.request.purpose} ({purpose})".strip()
+    return replace(said.request, messages=messages, sample=rng.getrandbits(31), purpose=purpose)
+
+
+async def _ask(chat: Chat, request: ChatRequest, parameters: Mapping[str, Parameter], parent: Values, rng: Random) -> Said:
     reply = await chat.complete(request, rng)
-    found = read_reply(reply.text, parameters, parent, finish=reply.finish)
-    if isinstance(found, Usable):
-        return found
-    said = clean_text(reply.text, _LONGEST_SHOWN).strip() or "(no text)"
-    again = (*request.messages, Message("assistant", said), Message("user", repair_request(found, parameters)))
-    mended = replace(request, messages=again, sample=rng.getrandbits(31), purpose=f"{request.purpose} (repair)".strip())
-    reply = await chat.complete(mended, rng)
-    return read_reply(reply.text, parameters, parent, finish=reply.finish)
+    return Said(request, reply.text, read_reply(reply.text, parameters, parent, finish=reply.finish))
 
 
 async def ask_for_text(chat: Chat, request: ChatRequest, rng: Random, limit: int) -> str:
@@ -48,9 +72,17 @@ async def ask_for_text(chat: Chat, request: ChatRequest, rng: Random, limit: int
     reply = await chat.complete(request, rng)
     if reply.finish in ("filter", "refusal"):
         return ""
-    text = prepare(reply.text)
+    return clean_text(_without_reasoning(reply.text).strip(), limit)
+
+
+def idea_of(text: str) -> str:
+    """What a reply says in its first line ``IDEA: ...`` outside of its reasoning; empty without one."""
+    found = _IDEA.search(_without_reasoning(text))
+    return " ".join(clean_text(found[1].strip(" *_"), _LONGEST_IDEA).split()) if found else ""
+
+
+def _without_reasoning(text: str) -> str:
+    text = prepare(text)
     if ending := _ENDING.search(text):
-        text = text[ending.end() :]
-    elif _OPENING.match(text):
-        return ""
-    return clean_text(text.strip(), limit)
+        return text[ending.end() :]
+    return "" if _OPENING.match(text) else text

@@ -228,7 +228,10 @@ class BoxSession:
             return iter(())
         if self._scorer is None:
             self._scorer = self._boxes.scorers.borrow()
-        outputs = [(case_id, report.output, report.measured) for (case_id, _, _), report in zip(jobs, reports, strict=False)]
+        outputs = [
+            (case_id, report.output, replace(report.measured, rng_seed=rng_seed))
+            for (case_id, _, rng_seed), report in zip(jobs, reports, strict=False)
+        ]
         return iter(await self._scorer.judge(outputs))
 
     async def _close_box(self) -> None:

@@ -57,7 +57,7 @@ class Scorer:
             raise
 
     async def _ask(self, outputs: Sequence[Output]) -> list[Verdict]:
-        calls = [(case_id, len(data), measured.wall, measured.cpu, measured.peak_bytes) for case_id, data, measured in outputs]
+        calls = [(case_id, len(data), m.wall, m.cpu, m.peak_bytes, m.rng_seed) for case_id, data, m in outputs]
         data = outputs[0][1] if len(outputs) == 1 else b"".join(data for _, data, _ in outputs)
         for _ in range(2):
             line = self._line or await self._start()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any
 
+from agentopt import plugins
 from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.protocols import Archive, ArchiveContext
 from agentopt.core.task import Objective
@@ -26,6 +28,14 @@ class ArchiveContract:
 
     def make(self, context: ArchiveContext) -> Archive:
         raise NotImplementedError("return your archive built from the context")
+
+    def context(self, objectives: tuple[Objective, ...]) -> ArchiveContext:
+        """Without measures or options; ``child`` builds agentopt's own archives."""
+
+        def child(name: str, options: Mapping[str, Any]) -> Archive:
+            return plugins.resolve("archives", name)(ArchiveContext(objectives, (), options, child))
+
+        return ArchiveContext(objectives, child=child)
 
     def test_empty(self) -> None:
         archive = self._single()
@@ -64,7 +74,7 @@ class ArchiveContract:
         assert not archive.sample(1, Random(0)), "a failed entry is nothing to breed from"
 
     def test_missing_score_is_infeasible(self) -> None:
-        archive = self.make(ArchiveContext(_TWO))
+        archive = self.make(self.context(_TWO))
         for scores in ({}, {"quality": 1.0}, {"quality": 1.0, "seconds": float("nan")}):
             entry = make_entry("half", scores)
             assert not archive.admits(entry), f"an entry with the scores {scores} is not comparable"
@@ -93,14 +103,14 @@ class ArchiveContract:
         assert archive.add(make_entry("unproven", {"cost": 2.5})).status == "dominated", "search scores do not beat validation scores"
 
     def test_admits_foretells_add(self) -> None:
-        archive = self.make(ArchiveContext(_TWO))
+        archive = self.make(self.context(_TWO))
         for entry in _entries(60):
             foretold = archive.admits(entry)
             assert archive.admits(entry) == foretold, "admits changes nothing"
             assert (archive.add(entry).status == "admitted") == foretold, "without validation, admits and add agree"
 
     def test_front_follows_admissions(self) -> None:
-        archive = self.make(ArchiveContext(_TWO))
+        archive = self.make(self.context(_TWO))
         front: list[str] = []
         for entry in _entries(80):
             admission = archive.add(entry)
@@ -113,7 +123,7 @@ class ArchiveContract:
             assert all(archive.get(member) is not None for member in front), "front members can be fetched"
 
     def test_front_members_do_not_dominate_each_other(self) -> None:
-        archive = self.make(ArchiveContext(_TWO))
+        archive = self.make(self.context(_TWO))
         for entry in _entries(80):
             archive.add(entry)
         members = archive.front()
@@ -122,7 +132,7 @@ class ArchiveContract:
                 assert a.id == b.id or not _covers(a.confirmed, b.confirmed), f"{dict(a.confirmed)} makes {dict(b.confirmed)} superfluous"
 
     def test_sample_is_drawn_from_rng_alone(self) -> None:
-        archive = self.make(ArchiveContext(_TWO))
+        archive = self.make(self.context(_TWO))
         for entry in _entries(40):
             archive.add(entry)
         for n in (0, 1, 7, 200):
@@ -134,13 +144,13 @@ class ArchiveContract:
         assert len(drawn) > 1, "the generator's numbers matter"
 
     def test_replay_gives_the_same(self) -> None:
-        first, second = self.make(ArchiveContext(_TWO)), self.make(ArchiveContext(_TWO))
+        first, second = self.make(self.context(_TWO)), self.make(self.context(_TWO))
         entries = _entries(50)
         assert [first.add(entry) for entry in entries] == [second.add(entry) for entry in entries], "equal calls, equal admissions"
         assert _ids(first.sample(9, Random(1))) == _ids(second.sample(9, Random(1))), "equal calls, equal samples"
 
     def _single(self) -> Archive:
-        return self.make(ArchiveContext(_COST))
+        return self.make(self.context(_COST))
 
 
 def _ids(entries: Sequence[Entry]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from agentopt.core.candidate import Candidate, Proposal
 from agentopt.core.evaluation import Rollout
 from agentopt.core.protocols import Executor, ExecutorContext
-from agentopt.core.task import Task
+from agentopt.core.task import Score, Task
 from agentopt.testing.fakes import make_task
 
 __all__ = ["ExecutorContract"]
@@ -100,6 +100,20 @@ class ExecutorContract:
 
         self._with(check)
 
+    def test_score_is_told_the_rng_seed(self) -> None:
+        def seed(case: Any, output: Any, measured: Any) -> Score:
+            return Score(distance=float(measured.rng_seed))
+
+        async def check(executor: Executor) -> None:
+            session = await executor.open(_candidate(_KEEP))
+            told = [(await session.rollout("a", repeat, seed)).scores["distance"] for repeat, seed in enumerate((3, 2**40))]
+            await session.close()
+            assert told == [3.0, 2.0**40], f"score was told the rng_seeds {told}"
+
+        task = self.task()
+        task.score(seed)
+        self._with(check, task)
+
     def test_unknown_case_raises(self) -> None:
         async def check(executor: Executor) -> None:
             session = await executor.open(_candidate(_KEEP))
@@ -132,8 +146,8 @@ class ExecutorContract:
 
         self._with(check, capacity=2)
 
-    def _with(self, check: Callable[[Executor], Coroutine[Any, Any, None]], capacity: int = 1) -> None:
-        task = self.task()
+    def _with(self, check: Callable[[Executor], Coroutine[Any, Any, None]], task: Task | None = None, capacity: int = 1) -> None:
+        task = task or self.task()
 
         async def main() -> None:
             executor = self.make(ExecutorContext(task, task.make_cases(), capacity))

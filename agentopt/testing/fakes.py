@@ -68,7 +68,8 @@ _DISTANCE = Objective("distance", "min")
 def task_card(task: Task) -> TaskCard:
     """What an optimizer would be told of ``task``."""
     inputs = tuple(case.input for case in task.make_cases()["train"])
-    return TaskCard(task.name, task.goal, task.resolved, tuple(task.objectives), tuple(task.measures), inputs)
+    described = (task.name, task.goal, task.resolved, tuple(task.objectives), tuple(task.measures))
+    return TaskCard(*described, inputs, task.limits, tuple(task.imports))
 
 
 def make_entry(

@@ -19,7 +19,13 @@ Circle = tuple[Fraction, Fraction, Fraction]
 
 task = Task(
     name="circle_packing",
-    goal="Place 26 circles in the unit square such that they do not overlap and the sum of their radii is as large as possible.",
+    goal=(
+        "Place 26 circles in the unit square such that they do not overlap and the sum of their radii is as large as possible. "
+        "construct(n) returns centers (n, 2) and radii (n,) for any n; it is judged for n = 26. It may search: it has 20 seconds on "
+        "one core, its imports included. numpy is there, scipy only where it is installed; there is no network. The judge computes "
+        "exactly with the float64 values returned and grants no tolerance: two circles that overlap by 1e-17, or one that reaches as "
+        "far out of the square, fail the program, so radii found with a tolerance have to be shrunk."
+    ),
     parameters={"construct": "seed.py"},
     objectives=[Objective("sum_radii", "max", reference=2.63598308, floor=0.0, ceiling=CEILING)],
     cases={"train": [Case("square-26", {"n": CIRCLES})]},

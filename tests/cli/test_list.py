@@ -109,5 +109,5 @@ def test_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_cannot_be_listed(tmp_path: Path) -> None:
-    assert "write tasks, runs or optimizers" in refused("list", "archives")
+    assert "write tasks, runs, optimizers or archives" in refused("list", "walls")
     assert "takes no folder" in refused("list", "tasks", tmp_path)

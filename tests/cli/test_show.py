@@ -236,3 +236,24 @@ def test_two_runs_in_a_folder_are_not_guessed_between(tmp_path: Path) -> None:
 def test_a_run_name_with_spaces_gives_commands_that_can_be_pasted(tmp_path: Path) -> None:
     folder, *_ = finished(tmp_path / "my run")
     assert f"agentopt diff '{folder}' seed best" in invoke("show", folder).stdout.splitlines()[-3]
+
+
+def test_what_each_arm_took_and_brought(tmp_path: Path) -> None:
+    log = Log(tmp_path / "run", objectives={"error": "min"})
+    seed = log.add_seed({"error": 1.0})
+    child = log.add(program(2), {"error": 0.5}, [seed], displaced=[seed], optimizer="tune", operator="tune")
+    assert "what each arm" not in shown("show", log.folder), "one alone is the whole run"
+    log.add(program(3), {"error": 0.25}, [child], displaced=[child], optimizer="mutate\x1b[2J", operator="swap")
+    lines = [line.split() for line in shown("show", log.folder).splitlines()]
+    assert ["arm", "asks", "evaluations", "seconds", "bests", "gain", "per", "second"] in lines
+    assert ["tune", "1", "1", "0.8", "1", "1", "1.33"] in lines
+    assert ["mutate\\x1b[2J", "1", "1", "0.8", "1", "0.5", "0.667"] in lines
+    request = {"key": "k", "model": "m", "ask": 2, "request": log.store.put(b"{}"), "purpose": ""}
+    log.store.append("llm_request", request)
+    log.store.append("llm_reply", {"key": "k", "model": "m", "ask": 2, "tokens": 12, "error": {"kind": "server"}})
+    log.propose(program(4), [child], optimizer="reevo", operator="crossover")
+    lines = [line.split() for line in shown("show", log.folder).splitlines()]
+    assert ["arm", "asks", "evaluations", "calls", "tokens", "USD", "seconds", "bests", "gain", "per", "USD", "per", "second"] in lines
+    assert ["reevo", "1", "1", "1", "12", "-", "0.0", "0", "0", "-", "-"] in lines
+    assert ["tune", "1", "1", "0", "0", "0", "0.8", "1", "1", "-", "1.33"] in lines
+    log.close()

@@ -178,3 +178,14 @@ def test_an_id_that_begins_another_is_itself(tmp_path: Path) -> None:
 def test_words_that_stand_for_nobody_yet(tmp_path: Path, word: str) -> None:
     log = Log(tmp_path / "run")
     assert f"the run has no {word} yet" in refused("why", log.kill(), word)
+
+
+def test_an_ask_that_an_arm_of_several_refused(tmp_path: Path) -> None:
+    log = Log(tmp_path / "run")
+    log.add_seed()
+    memo = {"arm": "reevo", "spent": {"calls": 1}, "left": {"calls": 4}, "memo": {"kind": "initial", "message": "no code"}}
+    for index, more in ((0, {}), (1, {"error": "it is down"})):
+        log.store.append("note", {"kind": "refused", "index": index, "text": "malformed", "memo": memo | more})
+    assert shown("why", log.folder, "ask:0").splitlines() == ["ask 0: malformed", "arm: reevo", "kind: initial", "message: no code"]
+    assert shown("why", log.folder, "ask:1").splitlines()[-1] == "error: it is down"
+    log.close()

@@ -220,8 +220,8 @@ def executor_with(session: type[ToySession]) -> type[ToyExecutor]:
 
 class SessionBreaks:
     class Raises(ToySession):
-        def solve(self, case: Any) -> Any:
-            kind, result = super().solve(case)
+        def solve(self, case: Any, rng_seed: int) -> Any:
+            kind, result = super().solve(case, rng_seed)
             if kind == "crash":
                 raise result
             return kind, result
@@ -229,6 +229,10 @@ class SessionBreaks:
     class NoSeed(ToySession):
         async def rollout(self, case_id: str, repeat: int, rng_seed: int) -> Rollout:
             return replace(await super().rollout(case_id, repeat, 0), rng_seed=rng_seed)
+
+    class SeedKeptFromScore(ToySession):
+        def solve(self, case: Any, rng_seed: int) -> Any:
+            return super().solve(case, 0)
 
     class TakesAnyCase(ToySession):
         async def rollout(self, case_id: str, repeat: int, rng_seed: int) -> Rollout:
@@ -238,8 +242,8 @@ class SessionBreaks:
                 return Rollout(case_id, "train", repeat, rng_seed)
 
     class AlwaysZero(ToySession):
-        def solve(self, case: Any) -> Any:
-            kind, result = super().solve(case)
+        def solve(self, case: Any, rng_seed: int) -> Any:
+            kind, result = super().solve(case, rng_seed)
             return kind, result if kind else replace_scores(result)
 
     class CloseOnce(ToySession):
@@ -255,6 +259,7 @@ def replace_scores(score: Any) -> Any:
 EXECUTORS = {
     SessionBreaks.Raises: "test_failing_candidates_are_data",
     SessionBreaks.NoSeed: "test_rng_seed_makes_rollouts_repeatable",
+    SessionBreaks.SeedKeptFromScore: "test_score_is_told_the_rng_seed",
     SessionBreaks.TakesAnyCase: "test_unknown_case_raises",
     SessionBreaks.AlwaysZero: "test_score_is_right",
     SessionBreaks.CloseOnce: "test_close_twice",

@@ -115,14 +115,14 @@ class ToySession:
         begin = time.perf_counter()
         state = random.getstate()
         random.seed(rng_seed)
-        kind, result = self.solve(case)
+        kind, result = self.solve(case, rng_seed)
         random.setstate(state)
         failure = Failure(kind, str(result)) if kind else None
         scored: dict[str, Any] = {} if kind else {"scores": result.scores, "feedback": result.feedback}
         measured = Measured(time.perf_counter() - begin)
         return Rollout(case_id, split, repeat, rng_seed, failure=failure, measured=measured, **scored)
 
-    def solve(self, case: Any) -> tuple[FailureKind | None, Any]:
+    def solve(self, case: Any, rng_seed: int) -> tuple[FailureKind | None, Any]:
         functions = self.context.task.functions
         space: dict[str, Any] = {}
         try:
@@ -137,7 +137,7 @@ class ToySession:
         except Exception as error:
             return "crash", error
         try:
-            score = functions["score"](case, output, Measured())
+            score = functions["score"](case, output, Measured(rng_seed=rng_seed))
         except Exception as error:
             return "wrong", error
         return (None if all(map(math.isfinite, score.scores.values())) else "nonfinite"), score

@@ -91,12 +91,12 @@ def test_a_run_says_what_it_asks_and_what_it_took(task: str, tmp_path: Path):
         assert KEY.encode() not in whole
 
 
-def test_a_model_of_the_environment_is_asked_and_reevo_is_the_default_then(task: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_model_of_the_environment_is_asked_and_auto_is_the_default_then(task: str, monkeypatch: pytest.MonkeyPatch):
     with FakeLLM(line) as server:
         monkeypatch.setenv("AGENTOPT_MODEL", "openai:m")
         found = agentopt.evolve(task, budget="4evals", out=None, workers=1, llm={"base_url": server.url})
     assert found.summary["model"] == "openai:m"
-    assert found.summary["optimizer"]["name"] == "reevo"
+    assert found.summary["optimizer"]["name"] == "auto"
     assert found.summary["calls"]["replies"] > 0
 
 

@@ -118,6 +118,17 @@ async def test_rollout_budget_is_never_overshot():
         assert set(state.test) == {state.seed_id, state.best_id}
 
 
+async def test_a_run_that_died_after_its_last_test_has_nothing_left_to_reserve():
+    world = World(budget={"rollouts": 20})
+    state = await world.run()
+    assert world.store.events[-1].kind == "stopped"
+    for last in range(len(world.store.events) - 6, len(world.store.events)):
+        again = World(budget={"rollouts": 20}, store=ListStore(world.store.events[:last]))
+        again.store.blobs = world.store.blobs
+        assert (await again.run()).summary()["spent"]["rollouts"] == state.rollouts
+        assert again.log == world.log
+
+
 async def test_rollouts_that_do_not_fit_the_test_are_refused():
     with pytest.raises(ConfigError, match="test split"):
         await World(budget={"rollouts": 3}).run()
@@ -468,7 +479,7 @@ async def test_view_reads_any_candidate_from_the_log():
     assert len(entry.evaluation.rollouts) == 3
     assert nobody is None
     assert pending == []
-    assert left["evals"] == 0
+    assert left["evals"] == 1
     assert 50 < left["seconds"] < 60
     assert len(front) == 1
 

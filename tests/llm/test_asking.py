@@ -9,7 +9,7 @@ import pytest
 
 from agentopt.core.chat import ChatReply, ChatRequest, Message
 from agentopt.core.task import Parameter
-from agentopt.llm.asking import ask_for_text, ask_for_values
+from agentopt.llm.asking import ask_for_change, ask_for_text, ask_for_values, follow_up, idea_of
 from agentopt.llm.replies import Unusable, Usable
 from tests.optimizers.scripted import ScriptedChat
 
@@ -70,3 +70,35 @@ async def test_a_text_is_what_is_said_and_not_what_is_thought(text: str, finish:
 async def test_a_text_is_bounded() -> None:
     chat = ScriptedChat(lambda request: "word " * 1000)
     assert len(await ask_for_text(chat, REQUEST, Random(0), 100)) <= 100
+
+
+async def test_a_conversation_goes_on() -> None:
+    chat = ScriptedChat(lambda request: ChatReply("IDEA: shorter\n```text\nBe exact.\n```", "fake-model", "stop"))
+    said = await ask_for_change(chat, REQUEST, {"ask": ASK}, {"ask": ASK.initial}, Random(0))
+    assert isinstance(said.found, Usable)
+    request = follow_up(said, "Another one.", "different", Random(1))
+    assert [message.role for message in request.messages] == ["user", "assistant", "user"]
+    assert request.messages[1].content == said.text
+    assert (request.purpose, request.temperature, request.max_output_tokens) == ("mutation (different)", 0.5, 100)
+    assert request.sample != REQUEST.sample
+
+
+@pytest.mark.parametrize(
+    ("text", "idea"),
+    [
+        ("IDEA: sort first\n```python\n```", "sort first"),
+        ("Well.\n**IDEA:** sort `first`.\nmore", "sort `first`."),
+        ("> 1. **IDEA**: sort first**", "sort first"),
+        ("## IDEA: sort first", "sort first"),
+        ("<think>IDEA: wrong</think>\nIDEA: right", "right"),
+        ("<think>IDEA: wrong", ""),
+        ("no idea: none", ""),
+        ("IDEA:\nnext line", ""),
+        ("IDEA: " + "x" * 900, "..."),
+        ("", ""),
+    ],
+)
+def test_the_idea_of_a_reply(text: str, idea: str) -> None:
+    found = idea_of(text)
+    assert len(found) <= 300
+    assert found == idea or (idea == "..." and " ... " in found)

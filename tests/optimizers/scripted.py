@@ -57,7 +57,7 @@ def improving(parameters: Mapping[str, Parameter]) -> Script:
 
     def reply(request: ChatRequest) -> str:
         number = int(request.digest[:8], 16)
-        if "_term" in request.purpose:
+        if re.search(r"_term|directions|paradigms", request.purpose):
             return f"advice {number}"
         trainable = [parameter for parameter in parameters.values() if parameter.trainable]
         return "\n\n".join(f"### file: {parameter.path or parameter.name}\n{_block(parameter, number)}" for parameter in trainable)

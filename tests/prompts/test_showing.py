@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from agentopt.core.evaluation import Failure
-from agentopt.core.task import Objective, Parameter
+from agentopt.core.candidate import Candidate
+from agentopt.core.evaluation import Entry, Evaluation, Failure, Rollout
+from agentopt.core.protocols import TaskCard
+from agentopt.core.task import Limits, Objective, Parameter
 from agentopt.llm.replies import Usable, read_reply
-from agentopt.prompts.showing import reply_form, show_failures, show_objectives, show_parameters, show_scores, show_values, signature
+from agentopt.prompts.showing import (
+    edit_form,
+    reply_form,
+    show_conditions,
+    show_failures,
+    show_input,
+    show_objectives,
+    show_parameters,
+    show_programs,
+    show_rollouts,
+    show_scores,
+    show_texts,
+    show_values,
+    signature,
+)
+from agentopt.testing import make_entry
 
 CODE = Parameter("shrink", "code", "def shrink(point: list, *, rate=0.5) -> list:\n    return point\n", description="moves a point")
 START = Parameter("start", "config", {"x": 1.5}, space={"x": (-2.0, 2.0)})
@@ -84,3 +103,83 @@ def test_a_reply_in_the_asked_form_is_understood(parameters: tuple[Parameter, ..
 def test_marked_code_is_asked_to_keep_its_marks() -> None:
     marked = Parameter("f", "code", "# EVOLVE-BLOCK-START\ndef f(): pass\n# EVOLVE-BLOCK-END\n")
     assert "between EVOLVE-BLOCK-START and EVOLVE-BLOCK-END" in reply_form({"f": marked})
+
+
+# --- edits, conditions, programs and rollouts
+
+
+@pytest.mark.parametrize("parameters", [by_name(CODE), by_name(CODE, FAST, RATE)])
+def test_edits_in_the_asked_form_are_understood(parameters: dict[str, Parameter]) -> None:
+    form = edit_form(parameters)
+    hunk = form[form.index("<<<<<<<") : form.index(">>>>>>> REPLACE")] + ">>>>>>> REPLACE"
+    hunk = hunk.replace("lines of the program as they are now", "    return point").replace(
+        "the lines that take their place", "    return rate"
+    )
+    heading = "### file: shrink\n" if len(parameters) > 1 else ""
+    found = read_reply(f"IDEA: try it\n\n{heading}{hunk}", parameters, {name: p.initial for name, p in parameters.items()})
+    assert isinstance(found, Usable)
+    assert found.values == {"shrink": str(CODE.initial).replace("return point", "return rate")}
+    assert ("### file: src/fast.cpp" in form) == (len(parameters) > 1)
+
+
+def test_both_forms_say_what_must_stay() -> None:
+    block = Parameter("f", "code", "# EVOLVE-BLOCK-START\ndef f(): pass\n# EVOLVE-BLOCK-END\n")
+    for form in (edit_form, reply_form):
+        assert "Change only the lines between EVOLVE-BLOCK-START" in form(by_name(block))
+        assert "EVOLVE-BLOCK" not in form(by_name(CODE))
+
+
+def described(**more: Any) -> TaskCard:
+    return TaskCard("t", "", by_name(more.pop("parameter", CODE)), more.pop("objectives", (Objective("excess", "min"),)), **more)
+
+
+def test_conditions_are_told_as_far_as_they_are_known() -> None:
+    assert show_conditions(described(parameter=ASK)) == ""
+    assert show_conditions(described()) == "These imports are sure to work: Python's standard library."
+    shown = show_conditions(described(limits=Limits(seconds=2.5, memory_mb=64), imports=("numpy", "scipy")))
+    assert "On each case a program has 2.5 s of wall time and 64 MB of memory. Time is not scored" in shown
+    assert "standard library, numpy, scipy." in shown
+    timed = described(limits=Limits(), objectives=(Objective("seconds", "min", source="outside", reference=0.0062345678),))
+    assert "The time it takes is scored." in show_conditions(timed)
+    assert "A good score that is known from elsewhere: seconds 0.0062345678." in show_conditions(timed)
+
+
+def test_an_input_is_an_example_of_bounded_length() -> None:
+    assert show_input(described()) == ""
+    assert show_input(described(inputs=({"n": 3}, "other"))) == "{'n': 3}"
+    assert len(show_input(described(inputs=({"points": [[float(k)] * 50 for k in range(1000)], "name": "x" * 10_000},)))) < 1000
+
+
+def scored(case: str, score: float | None, feedback: str = "", split: str = "train") -> Rollout:
+    failure = None if score is not None else Failure("timeout", "too slow")
+    return Rollout(case, split, 0, 0, {} if score is None else {"excess": score}, feedback=feedback, failure=failure)
+
+
+def test_rollouts_are_shown_worst_first() -> None:
+    objectives = (Objective("excess", "min"),)
+    rollouts = (
+        scored("a", 0.1),
+        scored("b", 0.9, "two\nlines " + "y" * 2000),
+        scored("c", None),
+        scored("d", 0.05),
+        scored("e", 9.0, split="test"),
+    )
+    entry = Entry(Candidate("x", {}), Evaluation("x", rollouts))
+    lines = show_rollouts(entry, objectives, 3).splitlines()
+    assert lines[0] == "- case c: failed: timeout: too slow"
+    assert lines[1].startswith("- case b: excess 0.9; two lines yyy")
+    assert len(lines[1]) < 700
+    assert lines[2:] == ["- case a: excess 0.1", "(and 1 cases on which it did no worse than on these)"]
+    assert show_rollouts(entry, objectives, 0) == ""
+    failed = Entry(Candidate("x", {}), Evaluation("x", failure=Failure("syntax", "line 3")))
+    assert show_rollouts(failed, objectives, 3) == "- syntax: line 3"
+    assert show_rollouts(Entry(Candidate("x", {}), None), objectives, 3) == ""
+
+
+def test_programs_have_numbers_and_scores_and_texts_their_names() -> None:
+    first, second = (make_entry(Candidate(name, {"shrink": f"def shrink(): {name}\n"}), {"excess": 1 / 3}) for name in "ab")
+    assert show_programs([first, second], by_name(CODE), (Objective("excess", "min"),)) == (
+        "Program 1 (excess 0.33333333):\ndef shrink(): a\n\nProgram 2 (excess 0.33333333):\ndef shrink(): b"
+    )
+    assert show_programs([], by_name(CODE), ()) == ""
+    assert show_texts({"printed": "hello", "profile": "slow"}) == "printed:\nhello\n\nprofile:\nslow"

@@ -50,7 +50,7 @@ def score(case, output, measured):
         os._exit(3)
     if case.id == "print":
         print("a word from score")
-    return float(output == case.expected) + measured.wall
+    return float(output == case.expected) + measured.wall + measured.rng_seed
 
 
 async def test_it_judges_encoded_outputs():
@@ -68,6 +68,12 @@ async def test_it_judges_many_in_their_order():
     scorers = make_scorers(score)
     outputs = [("c", wire.encode(value), Measured(wall=value)) for value in (1, 2, 3)]
     assert [verdict.scores for verdict in await scorers.borrow().judge(outputs)] == [{"s": 1.0}, {"s": 3.0}, {"s": 3.0}]
+    await scorers.close()
+
+
+async def test_score_is_told_the_rng_seed():
+    scorers = make_scorers(score)
+    assert (await judge(scorers.borrow(), "c", wire.encode(3), Measured(rng_seed=2**53 - 1))).scores == {"s": 2.0**53 - 1}
     await scorers.close()
 
 

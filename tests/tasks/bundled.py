@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,7 +16,16 @@ from agentopt import Case, Score, Task
 from agentopt.core.evaluation import Measured
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
-FILES = ("online_bin_packing/task.py", "online_bin_packing/or3.py", "tsp_constructive/task.py", "circle_packing/task.py")
+FILES = (
+    "online_bin_packing/task.py",
+    "online_bin_packing/or3.py",
+    "tsp_constructive/task.py",
+    "circle_packing/task.py",
+    "heilbronn/task.py",
+    "online_scheduling/task.py",
+    "signal_filter/task.py",
+    "sorting_network/task.py",
+)
 
 
 @cache
@@ -55,16 +66,22 @@ def program(file: str, candidate: str = "") -> SimpleNamespace:
     return SimpleNamespace(**{name: names((TASKS / file).parent / (candidate or seed))[name]})
 
 
-def scorer(file: str) -> Callable[[Case, Any], Score]:
+def scorer(file: str, rng_seed: int = 0) -> Callable[[Case, Any], Score]:
     """``score`` with nothing measured."""
-    return lambda case, output: task(file).functions["score"](case, output, Measured())
+    return lambda case, output: task(file).functions["score"](case, output, Measured(rng_seed=rng_seed))
 
 
-def mean_score(file: str, split: str, candidate: str = "") -> float:
-    """The first objective of a candidate, the mean over a split."""
-    subject, chosen, judge = program(file, candidate), cases(file)[split], scorer(file)
-    (name,) = [objective.name for objective in task(file).objectives]
-    return sum(judge(case, task(file).functions["run"](subject, case.input)).scores[name] for case in chosen) / len(chosen)
+def solve(file: str, subject: Any, case: Case, rng_seed: int = 0) -> Any:
+    """What ``run`` returns, with random numbers as in a rollout of this seed."""
+    random.seed(rng_seed)
+    return task(file).functions["run"](subject, case.input)
+
+
+def mean_score(file: str, split: str, candidate: str = "", rng_seeds: Sequence[int] = (0,), objective: int = 0) -> float:
+    """One objective of a candidate, by default the first, the mean over a split."""
+    subject, chosen = program(file, candidate), cases(file)[split]
+    name = task(file).objectives[objective].name
+    return fmean(scorer(file, seed)(case, solve(file, subject, case, seed)).scores[name] for seed in rng_seeds for case in chosen)
 
 
 def readme(file: str) -> str:

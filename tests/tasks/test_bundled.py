@@ -19,7 +19,8 @@ from tests.tasks import bundled
 pytestmark = pytest.mark.parametrize("file", bundled.FILES)
 
 IN_THE_BOX = """
-import pickle, sys
+import pickle, random, sys
+random.seed(0)
 run, name, source, input = pickle.load(sys.stdin.buffer)
 scope = {}
 exec(source, scope)
@@ -71,19 +72,24 @@ def test_there_are_enough_test_cases_to_compare(file: str) -> None:
         assert set(cases) == {"train"}
     else:
         assert set(cases) == {"train", "validation", "test"}
-        assert len(cases["test"]) >= 10
+        # of Heilbronn's problem a best value is known for few n
+        assert len(cases["test"]) >= (5 if file.startswith("heilbronn") else 10)
 
 
 def test_the_candidate_gets_no_expected_answer(file: str) -> None:
-    assert all(case.expected is None for members in bundled.cases(file).values() for case in members)
+    for case in (case for members in bundled.cases(file).values() for case in members):
+        assert isinstance(case.input, dict)
+        assert (case.expected is not None) == file.startswith("signal_filter")
+        assert not set(arrays(case.expected)) & set(arrays(case.input))
 
 
 def test_the_seed_scores_on_every_train_case(file: str) -> None:
-    task, run, score = bundled.task(file), bundled.task(file).functions["run"], bundled.scorer(file)
+    task, score = bundled.task(file), bundled.scorer(file)
     for case in bundled.cases(file)["train"]:
-        found = score(case, run(bundled.program(file), case.input))
+        found = score(case, bundled.solve(file, bundled.program(file), case))
         assert set(found.scores) == {objective.name for objective in task.objectives}
-        assert all(isinstance(value, float) for value in found.scores.values())
+        assert set(found.measures) == {measure.name for measure in task.measures}
+        assert all(isinstance(value, float) for value in [*found.scores.values(), *found.measures.values()])
         assert 0 < len(found.feedback) < 300
 
 
@@ -105,7 +111,7 @@ def test_run_works_where_there_is_no_task(file: str) -> None:
         cloudpickle.unregister_pickle_by_value(home)
     done = subprocess.run([sys.executable, "-I", "-c", IN_THE_BOX], input=sent, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    assert arrays(pickle.loads(done.stdout)) == arrays(run(bundled.program(file), case.input))
+    assert arrays(pickle.loads(done.stdout)) == arrays(bundled.solve(file, bundled.program(file), case))
 
 
 def test_an_output_of_the_wrong_form_is_rejected_with_a_sentence(file: str) -> None:
