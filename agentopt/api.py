@@ -55,10 +55,14 @@ class EvolveOptions(TypedDict, total=False):
     select: str
     repeats: int
     limits: Mapping[str, float]
+    evaluation: Mapping[str, Any]
+    """What evaluations may save: the keys of ``settings.Evaluating``, such as ``{"race": True}``."""
     model: str | ChatModel
     """``openai:NAME`` and its like, several with commas, or a model of your own, asked as it is; default: AGENTOPT_MODEL."""
     llm: Mapping[str, Any]
     """How models are called: the keys of ``settings.Calling``, such as ``{"price": "0.15,0.60"}``."""
+    box: Mapping[str, Any]
+    """What boxes are made of: the keys of ``settings.Boxing``, such as ``{"python": "path/to/venv"}``."""
     out: str | Path | None
     """The run folder to make; default ``runs/<task>-<time>``. None keeps the run in memory."""
     config: str | Path
@@ -171,7 +175,11 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
     job = assembly.Job.of(task, config, optimizer, strangers=bool(source), model=model)
     job.check_budget()
     place = Place.choose(task, options.get("out", ""))
-    first = job.describe(str(place.folder or task.name), None if isinstance(spec, Task) else str(spec))
+    try:
+        first = job.describe(str(place.folder or task.name), None if isinstance(spec, Task) else str(spec))
+    except UserError:
+        place.clear()
+        raise
     store = new_store(place.folder, first)
     writer = SummaryWriter(place.folder, store, options.get("on_event"))
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from agentopt.assembly import Job, file_name
+from agentopt.assembly import Job, adjust, file_name
 from agentopt.core.candidate import Candidate, Proposal
 from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Failure, Rollout
@@ -40,8 +40,11 @@ class Scored:
     failure: Failure | None
     sandbox: str
 
+    self_reported: bool = False
+
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {"split": self.split, "scores": dict(self.scores), "sandbox": self.sandbox}
+        data["self_reported"] = self.self_reported
         data["cases"] = {rollout.case: dict(rollout.scores) for rollout in self.rollouts}
         return data | {"failure": self.failure.to_json() if self.failure else None}
 
@@ -75,15 +78,16 @@ def read_candidate(task: Task, path: Path) -> Values:
     return values
 
 
-def score_candidate(
-    task: Task, values: Values, split: str, sandbox: str = "auto", unsafe: bool = False, allow_weak_sandbox: bool = False
-) -> Scored:
+def score_candidate(task: Task, values: Values, split: str | None = None, **walls: Any) -> Scored:
     """Score one candidate on one split in the sandbox a run would use. Any but the task's own seed is taken for a stranger's.
 
+    ``walls`` are the settings ``sandbox``, ``unsafe``, ``allow_weak_sandbox`` and ``box``; the default split is test if there is one.
     Raises ConfigError for a split the task lacks, ConsentError where the walls are weak for a stranger.
     """
-    config = validate({"workers": 1, "sandbox": sandbox, "unsafe": unsafe, "allow_weak_sandbox": allow_weak_sandbox})
+    config = validate({"workers": 1, **walls})
+    task = adjust(task, config)
     job = Job.of(task, config, strangers=values != task.seed_values)
+    split = split or ("test" if "test" in job.cases else "train")
     if split not in job.cases:
         raise ConfigError(f"--split {split}: the task has no such split; it has {', '.join(job.cases)}")
     return asyncio.run(_score(job, values, split))
@@ -97,7 +101,7 @@ async def _score(job: Job, values: Values, split: str) -> Scored:
         await executor.close()
     evaluation = job.schedule.conclude("", rollouts, executor.sandbox)
     found = evaluation.splits.get(split)
-    return Scored(split, tuple(rollouts), found.scores if found else {}, evaluation.failure, executor.sandbox)
+    return Scored(split, tuple(rollouts), found.scores if found else {}, evaluation.failure, executor.sandbox, job.task.self_reported)
 
 
 async def _rollouts(executor: Executor, job: Job, values: Values, jobs: Sequence[tuple[str, int]]) -> list[Rollout]:
@@ -112,8 +116,12 @@ async def _rollouts(executor: Executor, job: Job, values: Values, jobs: Sequence
 # --- check ---------------------------------------------------------------------------------------------------------
 
 
-def check_task(task: Task) -> list[Finding]:
-    """The seed scored three times, the order of cases shuffled, canaries planted; what is wrong comes first."""
+def check_task(task: Task, python: str | None = None) -> list[Finding]:
+    """The seed scored three times, the order of cases shuffled, canaries planted; what is wrong comes first.
+
+    ``python`` is the setting ``box.python``.
+    """
+    task = adjust(task, validate({"box": {"python": python}}))
     findings = [*_look(task), *asyncio.run(_try(task))]
     return sorted(findings, key=lambda finding: ("wrong", "note", "ok").index(finding.verdict))
 
@@ -129,7 +137,8 @@ def _look(task: Task) -> list[Finding]:
     elif len(cases["test"]) < 5:
         found.append(Finding("note", f"only {len(cases['test'])} test cases", "an interval needs more to exclude zero"))
     if task.self_reported:
-        found.append(Finding("note", "self-reported", "evaluate runs beside the candidate, which can forge it; prefer run and score"))
+        found.append(Finding("note", "self-reported", "the judge runs beside the candidate, which can forge it; prefer run and score"))
+    found += [Finding("note", "loaded", text) for text in task.notes]
     timed = [objective.name for objective in task.objectives if objective.source == "outside" and objective.quantity == "cpu"]
     if task.command and timed and "no_processes" not in task.needs:
         detail = "what a program's children use is not always counted; add needs=['no_processes'], or take quantity='wall'"
@@ -237,7 +246,7 @@ async def _canary_findings(task: Task) -> list[Finding]:
         first = next(iter(make_cases(probe)["train"])).id
         own = task.functions.get("run") or task.functions.get("evaluate")
         places = [str(folder) for folder in (task.folder, Path(tempfile.gettempdir())) if folder is not None]
-        probe.functions = {"run": _searching(own, task.self_reported, places, os.getpid()), "score": _no_score}
+        probe.functions = {"run": _searching(own, "evaluate" in task.functions, places, os.getpid()), "score": _no_score}
         job = Job.of(probe, RunConfig(workers=1))
         executor = job.executor(lambda data: "")
         try:
@@ -266,7 +275,7 @@ def _conclude(failure: Failure | None, lies: Mapping[str, str], sandbox: str) ->
     return Finding("note", f"level {level} does not hide your files and processes from a box", f"{told}; {searched}")
 
 
-def _searching(own: Any, self_reported: bool, places: list[str], controller: int) -> Any:
+def _searching(own: Any, evaluates: bool, places: list[str], controller: int) -> Any:
     """A run function that lets the task's own run work, then searches the box and says what it found as an error."""
     other = _OTHER
 
@@ -277,7 +286,7 @@ def _searching(own: Any, self_reported: bool, places: list[str], controller: int
 
         with suppress(Exception):  # only what it leaves in memory matters here
             if own is not None:
-                own(program) if self_reported else own(program, input)
+                own(program) if evaluates else own(program, input)
         if repr(input).startswith(f"['{canary.MARKER}"):
             return other  # the box before the one that searches
         raise RuntimeError(json.dumps(canary.search(places, canary.relatives(controller))))

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,7 @@ from agentopt.core.task import Cases, Kind, Parameter, Task
 
 __all__ = ["bundled_root", "bundled_tasks", "complete", "fingerprint", "load_task", "load_task_file", "make_cases"]
 
+_GROUP = "agentopt.loaders"
 _FILE_KINDS: dict[str, Kind] = {".py": "code", ".txt": "prompt", ".md": "prompt"}
 
 
@@ -58,13 +59,23 @@ def load_task(spec: str | Path) -> Task:
 
 def _load_path(path: Path) -> Task:
     file = path / "task.py" if path.is_dir() else path
-    if file.is_file() and file.suffix == ".py":
+    ours = file.is_file() and file.suffix == ".py"
+    if ours and (not path.is_dir() or "agentopt" in _read(file)):
         return load_task_file(file)
-    for point in entry_points(group="agentopt.loaders"):
-        if point.name != "task" and (task := point.load()(path)) is not None:
+    for point in _loaders():
+        if (task := point.load()(path)) is not None:
             return complete(task)
-    what = "the folder has no task.py" if path.is_dir() else "not a Python file"
+    if ours:
+        return load_task_file(file)
+    what = "the folder has no task.py, and is none that docs/adapters.md describes" if path.is_dir() else "not a Python file"
     raise TaskError(f"{path}: {what}; give a task.py, a folder with one, module:attr or a bundled name")
+
+
+def _loaders() -> list[EntryPoint]:
+    """What reads folders that are no task of ours. Our own is among them also where the installed metadata is older than the code."""
+    found = {point.name: point for point in entry_points(group=_GROUP)}
+    found["folder"] = EntryPoint("folder", "agentopt.adapters.folders:load", _GROUP)
+    return [point for name, point in found.items() if name != "task"]
 
 
 def _load_attribute(module_name: str, attribute: str) -> Task:
@@ -115,7 +126,7 @@ def complete(task: Task) -> Task:
     task.parameters = {name: _parameter(task, name, value) for name, value in task.parameters.items()}
     task.check()
     for name in task.box_files:
-        if task.folder is None or not (task.folder / name).is_file():
+        if task.folder is None or not (task.folder / name).exists():
             raise TaskError(f"task {task.name!r}: box_files names {name!r}, which is not beside the task")
     return task
 
@@ -189,7 +200,8 @@ def fingerprint(task: Task, cases: Cases) -> str:
         file = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
         digest.update(file.read_bytes() if file.is_file() else b"")
     for name in task.box_files:
-        digest.update((task.folder or Path()).joinpath(name).read_bytes())
+        file = (task.folder or Path()).joinpath(name)
+        digest.update(file.read_bytes() if file.is_file() else b"")
     described = [
         task.name,
         [(p.name, p.kind, p.initial, p.entry, p.path) for p in task.resolved.values()],
@@ -198,6 +210,8 @@ def fingerprint(task: Task, cases: Cases) -> str:
     ]
     if task.command:
         described.append([("build", [*task.build]), ("command", [*task.command])])
+    if task.sees:
+        described.append([("sees", [repr(seen) for seen in task.sees])])
     for members in cases.values():
         for case in members:
             digest.update(_bytes_of(case.input) + _bytes_of(case.expected))

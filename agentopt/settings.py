@@ -12,7 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agentopt.core.errors import ConfigError
 
-__all__ = ["DEFAULT_BUDGET", "Calling", "Plugin", "RunConfig", "layer", "parse_assignments", "read_toml", "validate", "with_optimizer"]
+__all__ = [
+    "DEFAULT_BUDGET",
+    "Boxing",
+    "Calling",
+    "Evaluating",
+    "Plugin",
+    "RunConfig",
+    "layer",
+    "parse_assignments",
+    "read_toml",
+    "validate",
+    "with_optimizer",
+]
 
 DEFAULT_BUDGET = "60s"
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -64,6 +76,31 @@ class Calling(BaseModel):
     prompt_tokens: Annotated[int, Field(ge=100)] = 24_000
 
 
+class Boxing(BaseModel):
+    """What boxes are made of."""
+
+    model_config = _STRICT
+
+    python: str | None = None
+    """The interpreter, or the virtual environment, for a command that starts a Python."""
+
+
+class Evaluating(BaseModel):
+    """What evaluations may save, and how sure a kept improvement is (``engine/rules.py``). None: on where the task is ``noisy``."""
+
+    model_config = _STRICT
+
+    cascade: bool = False
+    race: bool | None = None
+    duel: bool | None = None
+    same_output: bool = False
+    first_stage: Annotated[int, Field(ge=2)] = 4
+    risk: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    false_kept: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    duel_repeats: Annotated[int, Field(ge=1)] = 8
+    duel_reuse: Annotated[int, Field(ge=1)] = 4
+
+
 class RunConfig(BaseModel):
     """Everything a run can be told. The resolved values are in the log."""
 
@@ -85,8 +122,10 @@ class RunConfig(BaseModel):
     select: str | None = None
     repeats: Annotated[int, Field(ge=1)] | None = None
     limits: dict[str, float] = Field(default_factory=dict)
+    evaluation: Evaluating = Evaluating()
     model: str | None = None
     llm: Calling = Calling()
+    box: Boxing = Boxing()
 
     def resolved(self, one_at_a_time: bool) -> RunConfig:
         """With every automatic choice made. Objectives measured outside are measured with one worker."""
@@ -94,7 +133,8 @@ class RunConfig(BaseModel):
         deterministic = workers == 1 if self.deterministic is None else self.deterministic
         window = workers - 1 if deterministic else 1
         look_ahead = window if self.look_ahead is None else self.look_ahead
-        return self.model_copy(update={"workers": workers, "deterministic": deterministic, "look_ahead": look_ahead})
+        box = Boxing(python=os.path.abspath(os.path.expanduser(self.box.python))) if self.box.python else self.box
+        return self.model_copy(update={"workers": workers, "deterministic": deterministic, "look_ahead": look_ahead, "box": box})
 
 
 def usable_cores() -> int:
@@ -157,7 +197,8 @@ def layer(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def _fields_beside(place: Sequence[int | str]) -> Mapping[str, object]:
     if len(place) < 2:
         return RunConfig.model_fields
-    return Calling.model_fields if place[0] == "llm" else Plugin.model_fields
+    tables: Mapping[int | str, type[BaseModel]] = {"llm": Calling, "box": Boxing, "evaluation": Evaluating}
+    return tables.get(place[0], Plugin).model_fields
 
 
 def with_optimizer(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ def test_later_layers_win_and_tables_merge():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"workrs": 2}, r"key 'workrs' is unknown; the keys are: allow_weak_sandbox, archive, budget"),
+        ({"workrs": 2}, r"key 'workrs' is unknown; the keys are: allow_weak_sandbox, archive, box, budget"),
         ({"optimizer": {"name": "tune", "sigma": 1}}, r"key 'optimizer.sigma' is unknown; the keys are: name, options"),
         ({"workers": 0}, r"workers is 0; input should be greater than or equal to 1"),
         ({"workers": "many"}, r"workers is 'many'; input should be a valid integer"),

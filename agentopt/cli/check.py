@@ -12,6 +12,7 @@ __all__ = ["check"]
 
 def check(
     task: Annotated[str, typer.Argument(help="The task.")],
+    python: Annotated[str | None, typer.Option(help="An interpreter or environment for a task that runs a Python.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Try a task before a run: noise, seconds, case order, what the box can reach, what is wrong."""
@@ -20,7 +21,7 @@ def check(
     from agentopt.inspection import check_task
     from agentopt.loading import load_task
 
-    findings = check_task(load_task(task))
+    findings = check_task(load_task(task), python)
     wrong = any(finding.verdict == "wrong" for finding in findings)
     if json:
         print_json({"task": task, "ok": not wrong, "findings": [asdict(finding) for finding in findings]})

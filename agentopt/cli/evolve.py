@@ -11,7 +11,7 @@ __all__ = ["evolve"]
 
 
 def evolve(
-    task: Annotated[str, typer.Argument(help="A task file, a folder with task.py, module:attr, or a bundled task's name.")],
+    task: Annotated[str, typer.Argument(help="A task file, a folder (docs/adapters.md), module:attr, or a bundled task's name.")],
     budget: Annotated[
         str | None, typer.Option(help='Like "60s,500evals" (s, m, h, evals, rollouts, calls, tokens, $); the first spent ends the run.')
     ] = None,
@@ -28,6 +28,9 @@ def evolve(
     sandbox: Annotated[str | None, typer.Option(help="The walls around candidates: auto (the best there are), L2 or L1.")] = None,
     unsafe: Annotated[bool, typer.Option("--unsafe", help="No walls at all (level L0); the run is stamped with it.")] = False,
     allow_weak_sandbox: Annotated[bool, typer.Option("--allow-weak-sandbox", help="Let code from elsewhere run below level L2.")] = False,
+    python: Annotated[
+        str | None, typer.Option(help="An interpreter or virtual environment with the packages of a task that runs a Python.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="What proposes edits: openai:NAME, litellm:PROVIDER/NAME, relay:DIR, command:CMD; several by commas.")
     ] = None,
@@ -66,6 +69,7 @@ def evolve(
     calling: dict[str, Any] = {"base_url": base_url, "price": price, "record": record and str(record)}
     calling |= {"agent_allow": agent_allow, "agent_env": agent_env, "unsafe_agent": unsafe_agent or None}
     given["llm"] = {key: value for key, value in calling.items() if value is not None} or None
+    given["box"] = None if python is None else {"python": python}
     if replay is not None:
         if model is not None:
             raise ConfigError("--replay names what answers, and so does --model; give one of them")

@@ -58,6 +58,8 @@ class Progress:
         info = state.info
         self._begun, self._evals_before = time.monotonic(), state.evals
         self._console.print(info["search"], markup=False)
+        for text in info["task"].get("notes", ()):
+            self._console.print(f"note: {text}", markup=False)
         workers = info["config"]["workers"]
         self._console.print(
             f"{info['task']['name']}: budget {format_budget(state.limits)}, {workers} worker{'s' if workers > 1 else ''}, "

@@ -12,11 +12,14 @@ __all__ = ["score"]
 
 def score(
     task: Annotated[str, typer.Argument(help="The task.")],
-    file: Annotated[Path, typer.Argument(help="A file with the candidate's parameter, or a folder such as a run's best/.")],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    file: Annotated[
+        Path | None, typer.Argument(help="A file with the candidate's parameter, or a folder such as a run's best/; default: the seed.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="train, validation or test; default: test, or train for a task without.")] = None,
     sandbox: Annotated[str, typer.Option(help="The walls around the candidate: auto (the best there are), L2 or L1.")] = "auto",
     unsafe: Annotated[bool, typer.Option("--unsafe", help="No walls at all (level L0).")] = False,
     allow_weak_sandbox: Annotated[bool, typer.Option("--allow-weak-sandbox", help="Let a file from elsewhere run below level L2.")] = False,
+    python: Annotated[str | None, typer.Option(help="An interpreter or environment for a task that runs a Python.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Score one candidate on a split, outside of any run."""
@@ -29,8 +32,9 @@ def score(
     from agentopt.sandbox.levels import brief
 
     loaded = load_task(task)
-    values = read_candidate(loaded, file)
+    values = read_candidate(loaded, file) if file else loaded.seed_values
     walls: dict[str, Any] = {"sandbox": sandbox, "unsafe": unsafe, "allow_weak_sandbox": allow_weak_sandbox}
+    walls |= {"box": {"python": python}} if python else {}
     found = with_consent(lambda consent: score_candidate(loaded, values, split, **walls | consent))
     if json:
         print_json(found.to_json())
@@ -41,6 +45,9 @@ def score(
             failed = harmless(f"{rollout.failure.kind}: {rollout.failure.message}") if rollout.failure else ""
             table.add_row(rollout.case, format_scores(rollout.scores), f"{rollout.measured.wall:.3f}", failed)
         console.print(table)
-        console.print(f"{found.split}: {format_scores(found.scores)}; sandbox {brief(found.sandbox)}", soft_wrap=True)
+        for text in loaded.notes:
+            console.print(f"note: {harmless(text)}", soft_wrap=True)
+        reported = "; self-reported: the candidate could have forged it" if loaded.self_reported else ""
+        console.print(f"{found.split}: {format_scores(found.scores)}; sandbox {brief(found.sandbox)}{reported}", soft_wrap=True)
     if found.failure:
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, TypeVar
@@ -125,11 +126,15 @@ class Measure:
 
 @dataclass(frozen=True)
 class Case:
-    """One problem instance or data row; ``expected`` never enters the box."""
+    """One problem instance or data row; ``expected`` never enters the box.
+
+    ``cost`` is what it costs beside the others: evaluations in stages begin with the cheap ones.
+    """
 
     id: str
     input: Any
     expected: Any = None
+    cost: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -207,10 +212,21 @@ class Task:
 
     The case's input is its stdin, text or bytes, or ``{"stdin": ..., "args": [...]}``; its stdout, as text, is the output.
     """
+    sees: Sequence[str | tuple[str, str]] = ()
+    """Absolute paths of the machine that a program of ``command`` may read, such as an interpreter's packages.
+
+    They are found at their own place; a path and the place where it is found otherwise is a pair.
+    """
+    self_judged: bool = False
+    """Whether what runs in the box judges the candidate there and ``score`` only reads its verdict: then results are *self-reported*."""
+    notes: Sequence[str] = ()
+    """What a user should know before a run, a sentence each."""
     needs: Sequence[str] = ()
     """Walls without which the task does not run, out of ``NEEDS``."""
     limits: Limits = field(default_factory=Limits)
     repeats: int = 1
+    noisy: bool = False
+    """Whether the same candidate may score differently with another ``rng_seed``. Then leads are tested before they count."""
     aggregate: Callable[[Sequence[Mapping[str, float]]], Mapping[str, float]] | None = None
     on_case_failure: Literal["fail", "worst"] = "fail"
     fresh_per_case: bool = False
@@ -247,7 +263,8 @@ class Task:
 
     @property
     def self_reported(self) -> bool:
-        return "evaluate" in self.functions
+        """Whether a candidate could forge its scores."""
+        return self.self_judged or "evaluate" in self.functions
 
     @property
     def resolved(self) -> Mapping[str, Parameter]:
@@ -268,7 +285,7 @@ class Task:
     def make_cases(self) -> Cases:
         """All splits' cases, each from its own random stream. Raises TaskError when they cannot be used."""
         if self.cases is None:
-            table: dict[str, Sequence[Case] | None] = {"train": (Case("all", None),)} if self.self_reported else {}
+            table: dict[str, Sequence[Case] | None] = {"train": (Case("all", None),)} if "evaluate" in self.functions else {}
         elif callable(self.cases):
             table = {split: self.cases(split, Random(f"{self.case_seed}:cases:{split}")) for split in SPLITS}
         else:
@@ -288,6 +305,8 @@ class Task:
             for case in members:
                 if not isinstance(case, Case):
                     raise TaskError(f"task {self.name!r}: {split} holds a {type(case).__name__}; cases are agentopt.Case objects")
+                if isinstance(case.cost, bool) or not isinstance(case.cost, int | float) or not 0 < case.cost < inf:
+                    raise TaskError(f"task {self.name!r}: case {case.id!r} has cost {case.cost!r}; it must be a number above 0")
                 if case.id in seen:
                     raise TaskError(f"task {self.name!r}: two cases have the id {case.id!r}; ids are unique over all splits")
                 seen.add(case.id)
@@ -316,6 +335,8 @@ class Task:
         self._check_functions(where)
 
     def _check_functions(self, where: str) -> None:
+        if not isinstance(self.noisy, bool):
+            raise TaskError(f"{where}: noisy is {self.noisy!r}; it is True or False")
         if self.on_case_failure not in ("fail", "worst"):
             raise TaskError(f"{where}: on_case_failure is {self.on_case_failure!r}; it is 'fail' or 'worst'")
         if self.on_case_failure == "worst" and any(objective.worst is None for objective in self.objectives):
@@ -324,7 +345,7 @@ class Task:
             self._check_program(where)
         if not set(self.functions) - {"warm"}:
             raise TaskError(f"{where} has neither run nor score; decorate two functions with @task.run and @task.score")
-        if self.self_reported and set(self.functions) & {"run", "score"}:
+        if "evaluate" in self.functions and set(self.functions) & {"run", "score"}:
             raise TaskError(f"{where} has evaluate beside run or score; keep either evaluate or the pair")
         if "run" in self.functions and "score" not in self.functions:
             raise TaskError(f"{where} has run but no score; decorate a function (case, output, measured) with @task.score")
@@ -342,3 +363,6 @@ class Task:
             raise TaskError(f"{where} has command but no score; decorate a function (case, output, measured) with @task.score")
         if self.imports:
             raise TaskError(f"{where} has imports beside command; a program imports by itself")
+        paths = [path for seen in self.sees for path in ((seen,) if isinstance(seen, str) else seen)]
+        if relative := [path for path in paths if not path.startswith("/")]:
+            raise TaskError(f"{where}: sees names {relative[0]!r}; give absolute paths")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from agentopt.core.regions import open_spans, within
 from agentopt.edits.source import Spans, parse
 
 __all__ = ["Constant", "find_constants", "mask_constants", "replace_constants"]
@@ -36,6 +37,8 @@ class Constant:
 def find_constants(source: str) -> list[Constant]:
     """All int and float literals outside f-strings, annotations and patterns, in the order of the text.
 
+    In a program with EVOLVE-BLOCK markers only those between them.
+
     Raises SyntaxError or ValueError when the source cannot be parsed.
     """
     spans = Spans(source.encode())
@@ -43,7 +46,8 @@ def find_constants(source: str) -> list[Constant]:
         Constant(*spans.of(node), value, structural and isinstance(value, int), tight)
         for node, value, structural, tight in _literals(parse(source))
     ]
-    return sorted(found, key=lambda constant: constant.start)
+    may_change = open_spans(source)
+    return sorted((c for c in found if within((c.start, c.end), may_change)), key=lambda constant: constant.start)
 
 
 def replace_constants(source: str, constants: Sequence[Constant], values: Sequence[float | int]) -> str:

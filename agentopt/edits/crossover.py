@@ -62,7 +62,7 @@ def _take_body(child: Draft, donor: Draft, rng: Random) -> bool:
     """A whole function: worth it only in modules that have several, and where both take the same arguments."""
     pairs = [
         (mine, theirs)
-        for mine in child.tree.body
+        for mine in child.open_statements
         for theirs in donor.tree.body
         if isinstance(mine, ast.FunctionDef) and isinstance(theirs, ast.FunctionDef) and mine.name == theirs.name
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from agentopt.core.normalise import normalise_python
+from agentopt.core.regions import open_spans, within
 from agentopt.edits.numeric import BUILTIN_NAMES, imported_modules, is_pure_call
 from agentopt.edits.scan import Block, Function, Slot, scan
 from agentopt.edits.source import Spans, compiles, parse, survey, walk
@@ -31,6 +32,7 @@ class Draft:
         self._before = survey(self.tree)
         self.modules = imported_modules(self._before.imports)
         self._spans = [Spans(source.encode()).of(statement) for statement in self.tree.body]
+        self._open = {k for k, span in enumerate(self._spans) if within(span, open_spans(source))}
         self._touched: set[int] = set()
         self._scanned: tuple[list[Slot], list[Block]] | None = None
 
@@ -49,9 +51,18 @@ class Draft:
         """The lists of statements of the functions, as the tree is now."""
         return self._scan()[1]
 
+    @property
+    def open_statements(self) -> list[ast.stmt]:
+        """The module's statements that may change: where the source has EVOLVE-BLOCK markers, those between them."""
+        return [statement for k, statement in enumerate(self.tree.body) if k in self._open]
+
     def _scan(self) -> tuple[list[Slot], list[Block]]:
         if self._scanned is None:
-            self._scanned = scan(self.tree, self.modules)
+            slots, blocks = scan(self.tree, self.modules)
+            self._scanned = (
+                [slot for slot in slots if slot.function.top in self._open],
+                [block for block in blocks if block.function.top in self._open],
+            )
         return self._scanned
 
     def touch(self, function: Function) -> None:

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import re
 
+from agentopt.core.regions import MARKER, pieces
 from agentopt.core.task import Parameter
 from agentopt.llm.naming import defined
 from agentopt.llm.verdicts import Fault
 
 __all__ = ["fit", "inside"]
 
-_MARKER = re.compile(r"^[ \t]*(?:#|//|--|/\*|<!--|;|%|\(\*)[^\n]{0,40}EVOLVE-BLOCK-(START|END)[^\n]*$", re.M)
 _ANY = re.compile(r"^[^\n]*EVOLVE[-_ ]BLOCK[^\n]*\n?", re.M | re.I)
-
-
-def _pieces(text: str) -> list[str] | None:
-    """Frozen, inside, frozen, inside, ..., frozen; marker lines are frozen. None without markers or when they do not pair up."""
-    markers = list(_MARKER.finditer(text))
-    kinds = [match[1] for match in markers]
-    if not kinds or kinds != ["START", "END"] * (len(kinds) // 2):
-        return None
-    cuts = [0]
-    for match in markers:
-        cuts.append(min(match.end() + 1, len(text)) if match[1] == "START" else match.start())
-    return [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
 
 
 def inside(text: str) -> list[str]:
     """The parts that may change: the whole text if it has no markers."""
-    return (_pieces(text) or ["", text])[1::2]
+    return (pieces(text) or ["", text])[1::2]
 
 
 def fit(parameter: Parameter, parent: str, text: str, *, whole: bool) -> tuple[str, tuple[str, ...]]:
@@ -36,10 +24,10 @@ def fit(parameter: Parameter, parent: str, text: str, *, whole: bool) -> tuple[s
 
     ``whole``: the text is known to be all of the program; else it may also be the inside of the one block alone.
     """
-    own = _pieces(parent)
+    own = pieces(parent)
     if own is None:
         return (text, ()) if whole else _strip(text)
-    new = _pieces(text)
+    new = pieces(text)
     if new:
         if len(new) == len(own) and _same(new[::2], own[::2]):
             return _joined(own, new[1::2]), ()
@@ -52,15 +40,15 @@ def fit(parameter: Parameter, parent: str, text: str, *, whole: bool) -> tuple[s
 
 def _strip(text: str) -> tuple[str, tuple[str, ...]]:
     """Marker lines that the parent does not have: the model learned them elsewhere, and in a child they would freeze its code."""
-    if not _MARKER.search(text):
+    if not MARKER.search(text):
         return text, ()
-    kept = (line for line in text.split("\n") if not _MARKER.match(line))
+    kept = (line for line in text.split("\n") if not MARKER.match(line))
     return "\n".join(kept).strip("\n") + "\n", ("EVOLVE-BLOCK lines that the program does not have were left out",)
 
 
 def _splice(parameter: Parameter, own: list[str], text: str) -> tuple[str, tuple[str, ...]]:
     """Text without markers: the block's inside, or the program with the markers forgotten."""
-    before, after = (_code_lines(_MARKER.sub("", piece)) for piece in (own[0], own[2]))
+    before, after = (_code_lines(MARKER.sub("", piece)) for piece in (own[0], own[2]))
     lines = text.split("\n")
     filled = [i for i, line in enumerate(lines) if line.strip()]
     stripped = [lines[i].rstrip() for i in filled]
@@ -91,7 +79,7 @@ def _same(a: list[str], b: list[str]) -> bool:
 
 
 def _markers_of(piece: str) -> str:
-    return "\n".join(match[0] for match in _MARKER.finditer(piece))
+    return "\n".join(match[0] for match in MARKER.finditer(piece))
 
 
 def _complaint(parameter: Parameter, blocks: int) -> str:

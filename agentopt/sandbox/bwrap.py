@@ -43,6 +43,8 @@ class View:
     space: int
     writable: bool = False
     built: bool = False
+    sees: Sequence[tuple[str, str]] = ()
+    """``(source, place)`` of more that can be read: files or folders."""
 
 
 def find_bwrap() -> str | None:
@@ -75,6 +77,8 @@ def arguments(view: View, words: Sequence[str], descriptors: Mapping[str, int]) 
     # the first process of the box is bubblewrap's own and not behind the filter: a program must not reach into its memory
     found += ["--proc", "/proc", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1"]
     found += ["--dev", "/dev", *size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev", *size, "--tmpfs", "/tmp"]
+    for source, place in view.sees:
+        found += ["--ro-bind", source, place]
     found += ["--bind" if view.writable else "--ro-bind", view.folder, BOX, "--remount-ro", "/", *_ENDS]
     for flag, descriptor in descriptors.items():
         found += [flag, str(descriptor)]
@@ -124,9 +128,9 @@ def _tool(word: str) -> str | None:
     return word if "/" in word else shutil.which(word, path=_PATH)
 
 
-def check_words(task: str, key: str, words: Sequence[str]) -> None:
-    """Raises TaskError if ``words`` start with a program that cannot be seen from inside a box."""
-    if not words or _in_the_box(words[0]):
+def check_words(task: str, key: str, words: Sequence[str], sees: Sequence[str] = ()) -> None:
+    """Raises TaskError if ``words`` start with a program that cannot be seen from inside a box, where ``sees`` is seen too."""
+    if not words or _in_the_box(words[0]) or any(Path(words[0]).is_relative_to(path) for path in sees):
         return
     tool = _tool(words[0]) or shutil.which(words[0])
     if tool is None or not os.path.exists(tool):

@@ -13,12 +13,13 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from agentopt.sandbox import kernel, tree
 from agentopt.sandbox.bwrap import View, arguments, environment, filter_descriptor
 from agentopt.sandbox.door import Abandoned, Ended, Measure
+from agentopt.sandbox.namespaces import set_stage
 
 __all__ = ["Bounds", "Launch"]
 
@@ -65,6 +66,8 @@ class Launch:
     controllers: Sequence[int] = ()
     hear: Callable[[bytes], None] = _nothing
     look: Callable[[], None] = _nothing
+    stage: str = ""
+    """Where a folder of ``view.sees`` is put for a ``uid`` who could not reach it by its path; empty if everybody can."""
     status: int = 0
     """The exit status, or 128 + the number of the signal that ended the program."""
     said: bytes = b""
@@ -106,17 +109,33 @@ class Launch:
             passed.callback(os.close, source)
             user: dict[str, Any] = {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": ()}
             self._process = subprocess.Popen(
-                [self.bwrap, *arguments(self.view, words, flags)],
+                [self.bwrap, *arguments(self._seen(), words, flags)],
                 stdin=source,
                 stdout=stdout,
                 stderr=stderr,
                 env=environment(rng_seed),
                 cwd="/",
                 pass_fds=tuple(flags.values()),
-                preexec_fn=None if self.uid is None else lambda: self._limit(0),
-                **user,
+                preexec_fn=None if self.uid is None else self._become,
+                **({} if self.stage else user),
             )
         self._monitor = self._watched(self._process.pid)
+
+    def _seen(self) -> View:
+        """The view as bubblewrap finds it once ``_become`` is done."""
+        if not self.stage:
+            return self.view
+        return replace(self.view, sees=[(f"{self.stage}/{k}", place) for k, (_, place) in enumerate(self.view.sees)])
+
+    def _become(self) -> None:
+        """In the child, before bubblewrap: another user, with limits, who finds on the stage what lies behind closed folders."""
+        if self.stage:
+            assert self.uid is not None
+            set_stage(self.stage, [source for source, _ in self.view.sees])
+            os.setgroups(())
+            os.setgid(self.uid)
+            os.setuid(self.uid)
+        self._limit(0)
 
     def _pipe(self, passed: ExitStack) -> tuple[int, int]:
         """The end to read from is ours, the other is passed on."""

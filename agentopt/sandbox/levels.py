@@ -13,9 +13,10 @@ from agentopt.core.errors import ConfigError, ConsentError, TaskError
 from agentopt.core.protocols import Wish
 from agentopt.core.task import Task
 from agentopt.sandbox.bwrap import check_words
+from agentopt.sandbox.namespaces import may_mount
 from agentopt.sandbox.probe import Machine, look_at
 from agentopt.sandbox.program_probe import probe_programs
-from agentopt.sandbox.reach import readable_paths
+from agentopt.sandbox.reach import readable_paths, seen_places
 from agentopt.sandbox.walls import Level
 
 __all__ = ["LEVELS", "OPEN", "PROVIDES", "Sandbox", "brief", "choose", "level_of", "trust"]
@@ -97,14 +98,28 @@ def _strangers(how: str) -> ConsentError:
 def _whole_program(task: Task, wish: Wish) -> Sandbox:
     if wish.unsafe or wish.level != "auto":
         asked = "--unsafe" if wish.unsafe else f"level {wish.level}"
-        raise ConfigError(f"sandbox: {asked} was asked for, but a task with a command runs at level L3 only; leave it out")
+        fix = ", or write fork_free = true in the folder's agentopt.toml if its evaluator starts no processes" if task.self_judged else ""
+        raise ConfigError(f"sandbox: {asked} was asked for, but a task with a command runs at level L3 only; leave it out{fix}")
     if why := probe_programs():
         raise TaskError(f"task {task.name!r} has a command: {why}")
     for key, words in (("command", task.command), ("build", task.build)):
-        check_words(task.name, key, words)
+        check_words(task.name, key, words, [path for path in task.sees if isinstance(path, str)])
+    sees = seen_places(task.sees)
     processes = _ALONE if "no_processes" in task.needs else _PROCESSES
-    orders = _orders("L3") | {"programs": {"build": list(task.build), "command": list(task.command), "processes": processes}}
+    programs = {"build": list(task.build), "command": list(task.command), "processes": processes}
+    orders = _orders("L3") | {"programs": programs | {"sees": sees, "staged": _staged(task, sees)}}
     return Sandbox("L3", f"L3/bubblewrap+seccomp/{platform.system()} {platform.release()}", orders)
+
+
+def _staged(task: Task, sees: Sequence[tuple[str, str]]) -> bool:
+    """Whether the boxes, who are no root, are to see something that only root can reach. Raises TaskError if it cannot be shown to them."""
+    closed = [folder for source, _ in sees if os.getuid() == 0 and (folder := _closed_to_others(source))]
+    if closed and not may_mount():
+        raise TaskError(
+            f"task {task.name!r}: programs of root run as a user without rights, who cannot read {closed[0]}; move what they need to a "
+            "folder that is open to others, or run as an ordinary user"
+        )
+    return bool(closed)
 
 
 def _settle(task: Task, wish: Wish, level: Level, machine: Machine) -> Sandbox:

@@ -6,15 +6,18 @@ import ctypes
 import os
 import select
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from agentopt.sandbox.kernel import die_with_any_parent, libc
 
-__all__ = ["drop_capabilities", "mount_folder", "move_in", "unmount_folder"]
+__all__ = ["drop_capabilities", "may_mount", "mount_folder", "move_in", "set_stage", "unmount_folder"]
 
 _MOUNTS, _HOST_NAME, _IPC, _USER, _PROCESSES, _NETWORK = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _NOSUID, _NODEV, _NOEXEC, _NOATIME = 2, 4, 8, 1024
 _DETACH = 2
+_CAP_SYS_ADMIN = 21
+_BIND, _WITH_ALL_BELOW, _PRIVATE = 4096, 16384, 1 << 18
 _BYTES_PER_FILE = 16 << 10
 _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 47, 4
 _NO_CAPABILITIES = struct.pack("=II", 0x20080522, 0), bytes(24)
@@ -66,6 +69,30 @@ def mount_folder(folder: str, size: int) -> None:
 def unmount_folder(folder: str) -> None:
     """Whatever it holds goes. For a folder that is no file system nothing happens."""
     libc().umount2(os.fsencode(folder), _DETACH)
+
+
+def may_mount() -> bool:
+    """Whether this process may mount what it likes, as only root may, and not in every container."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    return bool(effective >> _CAP_SYS_ADMIN & 1)
+
+
+def set_stage(folder: str, sources: Sequence[str]) -> None:
+    """For a process of root, in mounts of its own from then on: ``folder/k`` is what lies at ``sources[k]``, whoever may reach that.
+
+    Nothing of it is seen by other processes, and nothing is left when this one has ended. Raises OSError.
+    """
+    _check(libc().unshare(_MOUNTS), "unshare")
+    _check(libc().mount(b"none", b"/", None, _WITH_ALL_BELOW | _PRIVATE, None), "mount /")
+    _check(libc().mount(b"stage", os.fsencode(folder), b"tmpfs", _NOSUID | _NODEV, b"mode=755"), f"mount {folder}")
+    for k, source in enumerate(sources):
+        place = f"{folder}/{k}"
+        if os.path.isdir(source):
+            os.mkdir(place, 0o755)
+        else:
+            os.close(os.open(place, os.O_CREAT, 0o644))
+        _check(libc().mount(os.fsencode(source), os.fsencode(place), None, _BIND | _WITH_ALL_BELOW, None), f"mount {source}")
 
 
 def drop_capabilities() -> None:

@@ -84,8 +84,10 @@ def _is_beside(module: Any, folder: Path | None) -> bool:
 
 
 def trusted_path(task: Task) -> list[str]:
-    """The import path of our own processes: the user's, and the task's folder."""
-    return ([str(task.folder)] if task.folder else []) + [os.path.abspath(entry or os.getcwd()) for entry in sys.path]
+    """The import path of our own processes: the user's, and the task's folder, unless that is judged in the box."""
+    return ([str(task.folder)] if task.folder and not task.self_judged else []) + [
+        os.path.abspath(entry or os.getcwd()) for entry in sys.path
+    ]
 
 
 def box_path(task: Task) -> list[str]:

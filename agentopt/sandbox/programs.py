@@ -73,6 +73,8 @@ class Programs:
         self._build: Sequence[str] = orders["build"]
         self._command: Sequence[str] = orders["command"]
         self._processes: int = orders["processes"]
+        self._sees: Sequence[tuple[str, str]] = [(source, place) for source, place in orders.get("sees", ())]
+        self._stage = f"{scratch}-stage" if orders.get("staged") else ""
         self._controllers = controllers
         self._uid = spare_uid(os.getpid())
         self._printed = bytearray()
@@ -138,7 +140,7 @@ class Programs:
             return Reply("ok", "", b"")
         caps = _for_a_compiler(self._caps)
         bounds = Bounds(self._seconds, caps.memory, caps.file, caps.output, _COMPILERS_PROCESSES)
-        launch = self._launch(View(str(self._scratch), caps.scratch, writable=True), bounds)
+        launch = self._launch(View(str(self._scratch), caps.scratch, writable=True, sees=self._sees), bounds)
         launch.look = self._look_at_scratch
         try:
             said = launch.run(self._build, b"", 0, self._deadline)
@@ -179,7 +181,7 @@ class Programs:
     def _run(self, rng_seed: int, stdin: bytes, args: Sequence[str]) -> Reply:
         caps = self._caps
         bounds = Bounds(self._seconds, caps.memory, caps.file, caps.output, self._processes)
-        launch = self._launch(View(str(self._scratch), caps.scratch, built=bool(self._build)), bounds)
+        launch = self._launch(View(str(self._scratch), caps.scratch, built=bool(self._build), sees=self._sees), bounds)
         try:
             output = launch.run([*self._command, *args], stdin, rng_seed, self._deadline)
         except Ended as end:
@@ -194,7 +196,9 @@ class Programs:
             return Reply("oversize", f"stdout got more than limits.output_mb: {caps.output} bytes", b"")
 
     def _launch(self, view: View, bounds: Bounds) -> Launch:
-        return Launch(self._bwrap, view, bounds, self._uid, self._controllers, self._hear)
+        if self._stage:
+            os.makedirs(self._stage, 0o755, exist_ok=True)
+        return Launch(self._bwrap, view, bounds, self._uid, self._controllers, self._hear, stage=self._stage)
 
     def _hear(self, data: bytes) -> None:
         kept = data[: PRINTED_KEPT - self._printed_kept]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agentopt.core.task import Task
 
-__all__ = ["readable_paths", "without"]
+__all__ = ["readable_paths", "seen_places", "without"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt/conda")
@@ -31,6 +31,20 @@ def readable_paths(task: Task) -> list[str]:
     hidden = _real([os.path.join(package, "_bundled"), *([str(task.folder)] if task.folder else [])])
     hidden += [folder for folder in _real([os.curdir]) if folder not in places]  # where runs are logged
     return _outermost([part for place in places for part in without(place, hidden)])
+
+
+def seen_places(seen: Sequence[str | tuple[str, str]]) -> list[tuple[str, str]]:
+    """``(source, place)`` of what programs see beside the system's: each path at its own place and, if that is a link, at its real one."""
+    paths = [path for path in seen if isinstance(path, str)]
+    places = {place: os.path.realpath(path) for path in paths for place in (os.path.abspath(path), os.path.realpath(path))}
+    places |= {place: os.path.realpath(source) for source, place in (pair for pair in seen if not isinstance(pair, str))}
+    kept: dict[str, str] = {"/usr": "/usr"}
+    for place, source in sorted(places.items(), key=lambda found: found[0].split(os.sep)):
+        above = [other for other in kept if Path(place).is_relative_to(other)]
+        if not any(os.path.realpath(os.path.join(kept[other], os.path.relpath(place, other))) == source for other in above):
+            kept[place] = source
+    del kept["/usr"]
+    return [(source, place) for place, source in kept.items() if os.path.exists(source)]
 
 
 def _real(paths: Iterable[str]) -> list[str]:

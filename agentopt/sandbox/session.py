@@ -127,7 +127,11 @@ class Boxes:
         )
 
     async def open(self, candidate: Candidate) -> BoxSession:
-        session = BoxSession(self, pieces_of(self.context.task.resolved, candidate.values))
+        task = self.context.task
+        pieces = pieces_of(task.resolved, candidate.values)
+        if task.self_judged and not task.command:  # what judges loads the candidate, in its own way
+            pieces = [piece._replace(language="text") for piece in pieces]
+        session = BoxSession(self, pieces)
         self._sessions.add(session)
         return session
 

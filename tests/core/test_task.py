@@ -229,6 +229,8 @@ class TestTask:
             ({"functions": {"evaluate": print}, "command": ["./f"]}, "has evaluate beside command"),
             ({"functions": {"warm": print, "score": print}, "command": ["./f"]}, "has warm beside command"),
             ({"functions": {"score": print}, "command": ["./f"], "imports": ["numpy"]}, "has imports beside command"),
+            ({"functions": {"score": print}, "command": ["./f"], "sees": ["/usr", "data"]}, "sees names 'data'; give absolute paths"),
+            ({"functions": {"score": print}, "command": ["./f"], "sees": [("data", "/data")]}, "sees names 'data'; give absolute paths"),
         ],
     )
     def test_refused(self, changes: dict[str, Any], message: str) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from samples import CLASS, PRIORITY, SAMPLES, SCALAR
 
 from agentopt.core.normalise import normalise_python
+from agentopt.edits.constants import find_constants
+from agentopt.edits.crossover import crossover
 from agentopt.edits.mutations import OPERATORS, SHRINKING, mutate
 from agentopt.edits.numeric import imported_modules, is_pure_call
 from agentopt.edits.source import survey
@@ -233,3 +235,33 @@ def test_only_names_bound_by_then_are_copied() -> None:
         lines = made.source.splitlines() if made else source.splitlines()
         assert not {"c", "d"} & {node.id for node in ast.walk(ast.parse(lines[2].split("=")[1].strip())) if isinstance(node, ast.Name)}
         assert "d" not in {node.id for node in ast.walk(ast.parse(lines[3].split("=")[1].strip())) if isinstance(node, ast.Name)}
+
+
+MARKED = """
+def frozen(x):
+    return x * 2.5 + 1.5
+
+
+# EVOLVE-BLOCK-START
+def free(x):
+    return x * 3.5 + 4.5
+
+
+# EVOLVE-BLOCK-END
+TAIL = 5.5
+"""
+
+
+def test_only_what_lies_between_markers_is_edited() -> None:
+    children = [mutate(MARKED, dict.fromkeys(OPERATORS, 1.0), Random(k), count=2) for k in range(60)]
+    sources = {child.source for child in children if child}
+    assert len(sources) > 10
+    assert all(source.startswith(MARKED.partition("# EVOLVE")[0]) and source.endswith("TAIL = 5.5\n") for source in sources)
+    other = MARKED.replace("2.5", "7.5").replace("x * 3.5", "x - 3.5")
+    mixed = {crossover(MARKED, other, Random(k)) for k in range(60)} - {None}
+    assert mixed
+    assert not any("7.5" in str(source) for source in mixed)
+
+
+def test_only_numbers_between_markers_are_tuned() -> None:
+    assert [constant.value for constant in find_constants(MARKED)] == [3.5, 4.5]

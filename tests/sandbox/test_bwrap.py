@@ -115,3 +115,13 @@ def test_programs_that_boxes_do_not_see(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(TaskError, match=rf"command starts {own}, which boxes do not see"):
         check_words("t", "command", ["own-compiler"])
+
+
+def test_what_a_program_sees_more_lies_over_its_own_tmp():
+    flags = shown(View("/scratch", 1, sees=[("/tmp/env", "/tmp/env"), ("/data", "/here")]), "./solve")
+    assert flags.index(["--ro-bind", "/tmp/env", "/tmp/env"]) > flags.index(["--tmpfs", "/tmp"])
+    assert ["--ro-bind", "/data", "/here"] in flags
+
+
+def test_a_program_in_what_is_seen_can_be_started(tmp_path):
+    check_words("task", "command", [str(tmp_path / "bin" / "python")], [str(tmp_path)])

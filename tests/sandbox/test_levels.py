@@ -204,3 +204,32 @@ def test_without_walls_code_from_elsewhere_needs_consent(executor):
 def test_the_text_has_a_level_and_a_short_form(text, level, short):
     assert level_of(text) == level
     assert brief(text) == short
+
+
+# --- what programs see beside the system's
+
+
+@pytest.fixture
+def program(monkeypatch, tmp_path):
+    """A task with a command that sees a folder which only its owner can enter."""
+    monkeypatch.setattr(levels, "probe_programs", lambda: "")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    task = make_task(command=["sh"], sees=[str(closed)])
+    del task.functions["run"]
+    return task
+
+
+def test_an_ordinary_user_shows_what_he_can_read(world, program):
+    orders = choose(program, Wish()).orders["programs"]
+    assert orders["sees"] == [(program.sees[0], program.sees[0])]
+    assert orders["staged"] is False
+
+
+def test_root_shows_what_only_root_can_reach_where_it_may_mount(world, program, monkeypatch):
+    world(ALL, uid=0)
+    monkeypatch.setattr(levels, "may_mount", lambda: True)
+    assert choose(program, Wish()).orders["programs"]["staged"] is True
+    monkeypatch.setattr(levels, "may_mount", lambda: False)
+    with pytest.raises(TaskError, match=r"who cannot read /.*; move what they need to a folder that is open to others"):
+        choose(program, Wish())

@@ -207,3 +207,19 @@ def test_an_ordinary_user_can_move_in_too():
             raise
         pytest.skip("this machine keeps user namespaces for root")
     assert found == (1, 1234)
+
+
+@pytest.mark.skipif(not namespaces.may_mount(), reason="only root, and not in every container, may mount")
+def test_a_stage_shows_what_lies_behind_a_closed_folder_and_leaves_nothing(tmp_path):
+    closed, stage = tmp_path / "closed", tmp_path / "stage"
+    (closed / "inner").mkdir(parents=True)
+    (closed / "inner" / "file").write_text("seen")
+    (closed / "alone").write_text("too")
+    stage.mkdir()
+
+    def seen() -> list[str]:
+        namespaces.set_stage(str(stage), [str(closed / "inner"), str(closed / "alone")])
+        return [(stage / "0" / "file").read_text(), (stage / "1").read_text()]
+
+    assert in_child(seen) == ["seen", "too"]
+    assert list(stage.iterdir()) == []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from agentopt.sandbox import landlock, reach
-from agentopt.sandbox.reach import readable_paths, without
+from agentopt.sandbox.reach import readable_paths, seen_places, without
 from tests.boxes import make_task
 from tests.children import in_child
 
@@ -167,3 +167,15 @@ def test_what_is_hidden_is_hidden_by_the_kernel_too(machine):
         return found
 
     assert in_child(tried) == ["hidden", "read", "hidden"]
+
+
+def test_what_programs_see_beside_the_systems(tmp_path):
+    real = tmp_path / "real"
+    (real / "inner").mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(real)
+    assert seen_places([str(link), str(real / "inner"), "/usr/lib", str(tmp_path / "gone")]) == [
+        (str(real), str(link)),
+        (str(real), str(real)),
+    ]
+    assert seen_places([(str(real), "/data")]) == [(str(real), "/data")]

@@ -1,0 +1,5 @@
+"""Results of evaluators."""
+
+from .evaluation_result import EvaluationResult
+
+__all__ = ["EvaluationResult"]

@@ -1,0 +1,5 @@
+from part import PART
+
+
+def total():
+    return PART + 1
