@@ -30,8 +30,9 @@ cases that no search saw; both are medians over the seeds (n). An arrow tells wh
 quartiles of the final train scores that the peers and controls (openevolve, gepa, best_of_n, restarts) reach at full budget, on the seeds
 that all of them have finished: a rule, and nothing of ours moves them. `Evaluations to` is the median of the number of the evaluation at
 which a cell first was as good; a cell that never was counts as the budget, and `>` says that half of them never were. Intervals are those
-of the mean over paired seeds, 95 %, none corrected for how many there are. In the last columns a ratio below 1 means that ours took fewer
-evaluations; its interval is that of the mean logarithm. `better` and `worse` are said only where the interval leaves out no difference."""
+of the mean over paired seeds, 95 %, none corrected for how many there are. A ratio of evaluations is that to the median fixed score, ours
+over theirs: below 1 ours took fewer; its interval is that of the mean logarithm, in the first table over the pairs of all tasks. `Shown`
+counts the tasks with a verdict of their own. `better` and `worse` are said only where the interval leaves out no difference."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,19 @@ class Table:
     def comparisons(self, ours: str) -> list[tuple[str, int, Sequence[tuple[float, float, float] | None]]]:
         """Per other search: the pairs, and the intervals of the differences in train, held-out and log evaluations (more is better)."""
         found: list[tuple[str, int, Sequence[tuple[float, float, float] | None]]] = []
-        fixed = self.fixed_scores()
         for name in self.searches:
-            if name in OURS:
-                continue
-            pairs = self._pairs(self.cells[ours], self.cells[name])
-            train = [self.sign * (a.train - b.train) for a, b in pairs]
-            held_out = [self.sign * (a.held_out - b.held_out) for a, b in pairs if a.held_out is not None and b.held_out is not None]
-            logs = [math.log(self._spent(b, fixed) / self._spent(a, fixed)) for a, b in pairs] if fixed else []
-            found.append((name, len(pairs), [paired_interval(values) for values in (train, held_out, logs)]))
+            if name not in OURS:
+                differences = self.differences(ours, name)
+                found.append((name, len(differences[0]), [paired_interval(values) for values in differences]))
         return found
+
+    def differences(self, ours: str, name: str) -> tuple[list[float], list[float], list[float]]:
+        """Of each pair, in our favour: train, held-out (where both have one) and the logarithm of their evaluations over ours."""
+        fixed = self.fixed_scores()
+        pairs = self._pairs(self.cells[ours], self.cells[name])
+        train = [self.sign * (a.train - b.train) for a, b in pairs]
+        held_out = [self.sign * (a.held_out - b.held_out) for a, b in pairs if a.held_out is not None and b.held_out is not None]
+        return train, held_out, [math.log(self._spent(b, fixed) / self._spent(a, fixed)) for a, b in pairs] if fixed else []
 
     def _spent(self, cell: Finished, fixed: Sequence[float]) -> float:
         return to_reach(cell, fixed[QUARTILE - 1], self.sign) or self.budget
@@ -220,17 +224,40 @@ def _head(rows: Sequence[Row]) -> list[str]:
 
 
 def _summary(tables: Sequence[Table]) -> list[str]:
-    """Of each of ours and each other search: on how many tasks it was better, worse, or neither was shown."""
-    lines = ["## Over the tasks", "", _line("ours", "against", "tasks", "train", "held-out", "evaluations"), _line(*["---"] * 6)]
+    """Of each of ours and each other search: how many pairs it won, and on how many tasks that is shown."""
+    heads = (
+        "ours",
+        "against",
+        "tasks",
+        "train: pairs won-tied-lost",
+        "shown",
+        "held-out: pairs",
+        "shown",
+        "evaluations: ratio",
+        "",
+        "shown",
+    )
+    lines = ["## Over the tasks", "", _line(*heads), _line(*["---"] * len(heads))]
     for ours in OURS:
-        counts: dict[str, list[list[str]]] = {}
-        for table in tables:
-            if ours in table.cells:
-                for name, _, intervals in table.comparisons(ours):
-                    counts.setdefault(name, []).append([verdict(interval) for interval in intervals])
-        for name, verdicts in counts.items():
-            lines.append(_line(ours, name, len(verdicts), *(_counted(column) for column in zip(*verdicts, strict=True))))
+        for name in (*THEIRS, *OTHERS):
+            both = [table for table in tables if ours in table.cells and name in table.cells]
+            if both:
+                lines.append(_line(ours, name, len(both), *_over(both, ours, name)))
     return [*lines, ""]
+
+
+def _over(tables: Sequence[Table], ours: str, name: str) -> Iterable[str]:
+    columns = list(zip(*(table.differences(ours, name) for table in tables), strict=True))
+    shown = [_counted([verdict(paired_interval(values)) for values in column]) for column in columns]
+    logs = paired_interval([value for values in columns[2] for value in values])
+    yield from (_won(columns[0]), shown[0], _won(columns[1]), shown[1])
+    yield from (_interval(logs and (math.exp(-logs[0]), math.exp(-logs[2]), math.exp(-logs[1]))), verdict(logs), shown[2])
+
+
+def _won(columns: Iterable[Sequence[float]]) -> str:
+    values = [value for column in columns for value in column]
+    won, lost = sum(value > 0 for value in values), sum(value < 0 for value in values)
+    return f"{won}-{len(values) - won - lost}-{lost}"
 
 
 def _counted(verdicts: Sequence[str]) -> str:
