@@ -41,11 +41,13 @@ def main() -> None:
     parser.add_argument("task")
     parser.add_argument("--evaluations", type=int, required=True)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--optimizers", nargs="+", default=OPTIMIZERS)
+    parser.add_argument("--optimizers", nargs="*", default=OPTIMIZERS)
     parser.add_argument("--recording", action="store_true")
     parser.add_argument("--play", nargs="+", default=())
     given = parser.parse_args()
-    about = {"task": given.task, "evaluations": given.evaluations, "unit": "first objective of the best, on test"}
+    held_out = "test" in agentopt.load_task(given.task).make_cases()
+    unit = f"first objective of the best, {'on test' if held_out else 'as the search saw it: no test split'}"
+    about = {"task": given.task, "evaluations": given.evaluations, "unit": unit}
     rows: list[dict[str, Any]] = []
     for optimizer in given.optimizers:
         runs = [scores(given.task, f"{given.evaluations}evals", seed, optimizer=optimizer) for seed in range(1, given.seeds + 1)]
