@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -178,3 +179,30 @@ def test_told_again_it_answers_the_same(name: str, task: str, seed: int) -> None
             assert answers[0] == answers[1]
     kinds = {type(told).__name__ if isinstance(told, Refused) else told[1].status for told in run.told}
     assert {"Refused", "failed", "dominated"} <= kinds
+
+
+def test_the_portfolio_keeps_its_speed() -> None:
+    """Its real arms, each of which is told of every candidate."""
+    card = TASKS["code"]
+    chat = Steady(failing(card.parameters))
+    chat.models = ("fake:one",)
+    auto, draw, spent = made("auto", card, chat), Random(1), list[float]()
+    seed = make_entry(Candidate("c0", {"f": card.parameters["f"].initial}), {"error": 1.0})
+    auto.observe(seed, Admission("admitted"))
+    told = [seed]
+    for part in range(5):
+        begun = time.process_time()
+        for index in range(600 * part + 1, 600 * part + 601):
+            own = {"step": "improve", "island": index % 3, "form": "diff", "was": {"error": 0.5}, "idea": f"i{index}", "edit": "+x"}
+            memo = {"arm": "evolve", "by": "evolve", "spent": {"calls": 1.0}, "left": {"calls": 9000.0}, "memo": own}
+            arm: dict[str, Any] = {"optimizer": "evolve", "memo": memo} if index % 4 == 0 else {"optimizer": "other"}
+            text = f"A, B = {draw.random()}, {draw.random()}\n{card.parameters['f'].initial}"
+            candidate = Candidate(f"c{index}", {"f": text}, (f"c{max(index - 3, 0)}",), operator="improve", **arm)
+            told.append(make_entry(candidate, {"error": draw.random()}))
+            auto.observe(told[-1], Admission("dominated"))
+        spent.append(time.process_time() - begun)
+        view, begun = FakeView(card, told, (), {"calls": 100.0}), time.process_time()
+        for index in range(4):
+            asyncio.run(auto.propose(view, 1, Random(index)))
+        spent[-1] += time.process_time() - begun
+    assert spent[4] < 1.6 * max(spent[1], spent[2]), spent
