@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from agentopt.cli.terminal import harmless
+from agentopt.cli.terminal import harmless, number
 
 __all__ = ["arms_table"]
 
@@ -18,17 +18,16 @@ def arms_table(arms: Mapping[str, Mapping[str, Any]]) -> Table | None:
         return None
     asked = any(arm["calls"] for arm in arms.values())
     titles = ["arm", "asks", "evals", *(["calls", "tokens", "USD"] if asked else []), "seconds", "bests", "gain"]
-    titles += ["per\nUSD", "per\nsecond"] if asked else ["per\nsecond"]
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    # names that were cut would look alike: with several models they begin alike
-    table.add_column(titles[0], overflow="fold", min_width=10)
-    for title in titles[1:]:
-        table.add_column(title, justify="right", no_wrap=True)
+    titles += ["gain/USD", "gain/s"] if asked else ["gain/s"]
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
+    for place, title in enumerate(titles):
+        # a narrow terminal folds the names of arms, which may hold those of models, and no figure
+        table.add_column(title, justify="right" if place else "left", no_wrap=place > 0, overflow="fold")
     for name, arm in arms.items():
         models = [f"{arm['calls']}", f"{arm['tokens']:.0f}", _amount(arm["usd"])] if asked else []
         cells = [harmless(name or "-"), f"{arm['asks']}", f"{arm['evaluations']}", *models, f"{arm['seconds']:.1f}", f"{arm['bests']}"]
         rates = [_amount(arm["gain_per_usd"])] if asked else []
-        table.add_row(*cells, _amount(arm["gain"]), *rates, _amount(arm["gain_per_second"]))
+        table.add_row(*cells, number(arm["gain"]), *rates, _amount(arm["gain_per_second"]))
     return table
 
 

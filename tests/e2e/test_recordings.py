@@ -1,4 +1,8 @@
-"""Runs with real language models, played again from what was recorded: the same candidates, the same scores."""
+"""Runs with real language models, played again from what was recorded: the same candidates, the same scores.
+
+The older ones evaluate their candidates anew. The others hold programs that search until their time is up, so their rollouts are recorded
+too.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ import pytest
 
 import agentopt
 from agentopt.core.events import Event
+from tests.e2e.recorded import RECORDINGS, RUNS, play, rows
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
 OPTIONS = {"init_pop_size": 8, "pop_size": 5, "mutation_rate": 0.4}
 TASKS = ("online_bin_packing", "tsp_constructive")
 SHORT = 12
@@ -56,6 +60,19 @@ def test_the_beginning_of_a_recorded_run():
 @pytest.mark.parametrize("task", TASKS)
 def test_a_recorded_run(task: str):
     compare(task, len((RECORDINGS / f"reevo_{task}.jsonl").read_text().splitlines()))
+
+
+QUICK = ("evolve_signal_filter", "auto_signal_filter")
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RUNS])
+def test_every_decision_of_a_recorded_run(name: str, tmp_path: Path):
+    events: list[Event] = []
+    play(name, tmp_path / "run", lambda event, state: events.append(event))
+    lines = [json.loads(line) for line in (RECORDINGS / f"{name}.run.jsonl").read_text().splitlines()]
+    assert list(rows(events)) == [line for line in lines if line["kind"] != "rollout"]
+    replies = sum(event.kind == "llm_reply" for event in events)
+    assert replies == len((RECORDINGS / f"{name}.jsonl").read_text().splitlines()) >= 30
 
 
 def compare(task: str, calls: int) -> None:
