@@ -155,7 +155,7 @@ class Auto:
 
     def _key(self, entry: Entry, admission: Admission) -> float:
         """To be minimised: the objective, or less the hypervolume of the front where there are several."""
-        if not entry.scores or admission.status == "duplicate":
+        if not entry.scores or entry.provisional or admission.status == "duplicate":
             return math.inf
         if len(self._objectives) == 1:
             return rank_key(entry.scores, self._objectives)[0]
