@@ -23,7 +23,7 @@ SEEDS = {
     "stages": {"combined_score": 1.5},
     "mean": {"combined_score": 4.0},
     "container": {"combined_score": 0.5},
-    "runs": {"combined_score": 2 - math.pi},
+    "repeats": {"combined_score": 2 - math.pi},
     "ours/problems/line": {"score": 5.0},
     "declared": {"distance": 6.0, "size": 12.0},
     "several": {"score": 2.0},

@@ -91,24 +91,24 @@ class TestEvaluate:
 
 class TestResultsFolder:
     def test_the_seed(self, tmp_path):
-        found = judge(folder("runs"), tmp_path).score
+        found = judge(folder("repeats"), tmp_path).score
         assert found.scores["combined_score"] == pytest.approx(2 - math.pi)
         assert "runs 3" in found.feedback
         assert "text_feedback: closer to pi" in found.feedback
         assert "42" not in found.feedback
 
     def test_one_that_is_not_correct_fails_with_the_error(self, tmp_path):
-        found = judge(folder("runs"), tmp_path, initial="def guess(seed):\n    return -seed\n")
+        found = judge(folder("repeats"), tmp_path, initial="def guess(seed):\n    return -seed\n")
         assert found.rejected.startswith("Validation failed: -1 is below zero")
 
     def test_one_that_raises(self, tmp_path):
-        assert "boom" in judge(folder("runs"), tmp_path, initial="def guess(seed):\n    raise ValueError('boom')\n").rejected
+        assert "boom" in judge(folder("repeats"), tmp_path, initial="def guess(seed):\n    raise ValueError('boom')\n").rejected
 
     def test_one_without_the_function(self, tmp_path):
-        assert "no function 'guess'" in judge(folder("runs"), tmp_path, initial="x = 1\n").rejected
+        assert "no function 'guess'" in judge(folder("repeats"), tmp_path, initial="x = 1\n").rejected
 
     def test_one_that_is_not_finite(self, tmp_path):
-        assert "combined_score is -inf" in judge(folder("runs"), tmp_path, initial="def guess(seed):\n    return 1e999\n").rejected
+        assert "combined_score is -inf" in judge(folder("repeats"), tmp_path, initial="def guess(seed):\n    return 1e999\n").rejected
 
     def test_nothing_written(self, tmp_path):
         place = tmp_path / "place"
