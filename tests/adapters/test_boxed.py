@@ -59,6 +59,14 @@ def test_failures_have_kinds():
     assert score_candidate(folder("mean"), {"initial_program": "endless\n"}).failure.kind == "nonfinite"
 
 
+def test_a_seed_that_does_not_end_is_stopped_and_the_message_says_what_allows_it_more(tmp_path):
+    (tmp_path / "evaluator.py").write_text("def evaluate(path):\n    while True:\n        pass\n")
+    (tmp_path / "initial_program.py").write_text("x = 1\n")
+    (tmp_path / "config.yaml").write_text("evaluator: {timeout: 1}\n")
+    with pytest.raises(agentopt.UserError, match=r"limits.seconds: 1 s; allow it more with --set limits.seconds=N"):
+        agentopt.evolve(tmp_path, budget="3evals", out=None)
+
+
 def test_nothing_of_the_user_is_there(tmp_path):
     secret = Path(tmp_path / "secret.txt")
     secret.write_text("x")

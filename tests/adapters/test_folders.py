@@ -303,4 +303,5 @@ def test_the_command_line_scores_a_folder(level_3):
     assert done.returncode == 0, done.stderr
     assert "combined_score 0.133333" in done.stdout
     assert "self-reported" in done.stdout
+    assert "the evaluator on all: error_sum 6.5, first 0" in done.stdout
     assert "note: config.yaml: without a meaning here" in done.stdout
