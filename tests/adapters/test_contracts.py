@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 
 import pytest
 
+from agentopt.loading import load_task
 from tests.adapters.judging import FOLDERS, folder, judge
 
 STAGES = {1: (0.2, 1), 2: (0.7, 2), 3: (1.5, 3)}
@@ -138,6 +140,13 @@ class TestPrinted:
     def test_a_last_line_that_is_no_number(self, tmp_path):
         found = judge(folder("ours/problems/line"), tmp_path, gpt="import sys\nsys.exit(4)\n")
         assert found.rejected.startswith("the last line is to be the score and exited with 4")
+
+    def test_data_made_anew_are_the_same_for_every_candidate(self, tmp_path):
+        place = shutil.copytree(FOLDERS / "ours", tmp_path / "ours") / "problems/line"
+        made = "import random\nimport numpy\nimport gpt\nvalues = [random.random(), numpy.random.random()]\n"
+        (place / "eval.py").write_text(made + "print(sum(values))\n")
+        found = [judge(load_task(place), tmp_path / name, gpt=f"x = {name!r}\n").score.scores["score"] for name in ("one", "two")]
+        assert found[0] == found[1] != 0
 
 
 class TestCommand:
