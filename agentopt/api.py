@@ -55,6 +55,8 @@ class EvolveOptions(TypedDict, total=False):
     select: str
     repeats: int
     limits: Mapping[str, float]
+    evaluation: Mapping[str, Any]
+    """What evaluations may save: the keys of ``settings.Evaluating``, such as ``{"race": True}``."""
     model: str | ChatModel
     """``openai:NAME`` and its like, several with commas, or a model of your own, asked as it is; default: AGENTOPT_MODEL."""
     llm: Mapping[str, Any]

@@ -29,7 +29,9 @@ from agentopt.core.protocols import (
 from agentopt.core.selection import ordered_objectives
 from agentopt.core.task import Cases, Limits, Parameter, Task
 from agentopt.engine.plan import Parts, Plan
+from agentopt.engine.racing import discovery_level
 from agentopt.engine.replay import read_entry
+from agentopt.engine.rules import Rules
 from agentopt.engine.schedule import Schedule
 from agentopt.loading import fingerprint, make_cases
 from agentopt.results import value_text
@@ -37,7 +39,7 @@ from agentopt.sandbox.interpreter import find_python, is_python, paths_of
 from agentopt.sandbox.levels import choose
 from agentopt.settings import RunConfig
 
-__all__ = ["Job", "adjust", "file_name", "files_of"]
+__all__ = ["Job", "adjust", "file_name", "files_of", "rules_of"]
 
 _WITHOUT_MODEL = "no model named: searching with {}, no language model involved"
 _NO_MODEL = {"memetic": "mutate + tune"}
@@ -64,6 +66,34 @@ def _with_python(task: Task, given: str) -> Task:
     ours = paths_of(task.command[0]) if task.command[0].startswith("/") else ()
     sees = [*(path for path in task.sees if path not in ours), *paths_of(python)]
     return replace(task, command=[python, *task.command[1:]], sees=sees)
+
+
+def rules_of(task: Task, config: RunConfig) -> Rules:
+    """What evaluations may save. Raises ConfigError for a rule that cannot hold for the task or the archive."""
+    ranking = hasattr(plugins.resolve("archives", config.archive.name), "shelve")
+    parts, alone = task.aggregate is None, len(task.objectives) == 1
+    race, duel = config.evaluation.race, config.evaluation.duel
+    automatic = task.noisy and ranking and parts
+    rules = Rules(
+        cascade=config.evaluation.cascade,
+        race=automatic if race is None else race,
+        duel=automatic and alone if duel is None else duel,
+        same_output=config.evaluation.same_output,
+        first_stage=config.evaluation.first_stage,
+        risk=config.evaluation.risk,
+        false_kept=config.evaluation.false_kept,
+        duel_repeats=config.evaluation.duel_repeats,
+        duel_reuse=config.evaluation.duel_reuse,
+    )
+    if (rules.staged or rules.duel) and not parts:
+        raise ConfigError(
+            "evaluation: the task adds up its cases by its own aggregate, of which some cases say nothing; set no race, duel, cascade"
+        )
+    if rules.duel and not (alone and ranking):
+        raise ConfigError("evaluation.duel: duels need one objective and an archive that ranks by it, such as pareto; set it to false")
+    if rules.same_output and (task.noisy or any(objective.source == "outside" for objective in task.objectives)):
+        raise ConfigError("evaluation.same_output: equal outputs are equal scores only without noise and times; set it to false")
+    return rules
 
 
 @dataclass(frozen=True)
@@ -97,7 +127,7 @@ class Job:
 
     @property
     def schedule(self) -> Schedule:
-        return Schedule.of(self.task, self.cases)
+        return Schedule.of(self.task, self.cases, rules_of(self.task, self.config))
 
     @property
     def executor_name(self) -> str:
@@ -128,8 +158,11 @@ class Job:
 
     def check_budget(self) -> None:
         """Raises ConfigError if a counted unit cannot fit the seed, one child and the test split."""
-        size = self.schedule.size
-        candidate, test = size("train") + size("validation"), size("test")
+        size, rules = self.schedule.size, self.schedule.rules
+        pairs = len(self.cases[self.schedule.duel_split]) * rules.duel_repeats
+        if rules.duel and 2.0**-pairs > discovery_level(1, (), rules.false_kept):
+            raise ConfigError(f"evaluation.duel_repeats: {pairs} pairs of rollouts can never prove a lead; give more repeats")
+        candidate, test = self.schedule.most, size("test")
         needed = {"evals": 2, "rollouts": 2 * candidate + 2 * test}
         for unit, least in needed.items():
             if self.budget.get(unit, least) < least:
@@ -195,6 +228,7 @@ class Job:
                 ],
                 "cases": {split: len(members) for split, members in self.cases.items()},
                 "repeats": task.repeats,
+                "noisy": task.noisy,
                 "self_reported": task.self_reported,
                 "notes": list(task.notes),
             },

@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_BUDGET",
     "Boxing",
     "Calling",
+    "Evaluating",
     "Plugin",
     "RunConfig",
     "layer",
@@ -84,6 +85,22 @@ class Boxing(BaseModel):
     """The interpreter, or the virtual environment, for a command that starts a Python."""
 
 
+class Evaluating(BaseModel):
+    """What evaluations may save, and how sure a kept improvement is (``engine/rules.py``). None: on where the task is ``noisy``."""
+
+    model_config = _STRICT
+
+    cascade: bool = False
+    race: bool | None = None
+    duel: bool | None = None
+    same_output: bool = False
+    first_stage: Annotated[int, Field(ge=2)] = 4
+    risk: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    false_kept: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    duel_repeats: Annotated[int, Field(ge=1)] = 8
+    duel_reuse: Annotated[int, Field(ge=1)] = 4
+
+
 class RunConfig(BaseModel):
     """Everything a run can be told. The resolved values are in the log."""
 
@@ -105,6 +122,7 @@ class RunConfig(BaseModel):
     select: str | None = None
     repeats: Annotated[int, Field(ge=1)] | None = None
     limits: dict[str, float] = Field(default_factory=dict)
+    evaluation: Evaluating = Evaluating()
     model: str | None = None
     llm: Calling = Calling()
     box: Boxing = Boxing()
@@ -179,7 +197,8 @@ def layer(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def _fields_beside(place: Sequence[int | str]) -> Mapping[str, object]:
     if len(place) < 2:
         return RunConfig.model_fields
-    return {"llm": Calling.model_fields, "box": Boxing.model_fields}.get(str(place[0]), Plugin.model_fields)
+    tables: Mapping[int | str, type[BaseModel]] = {"llm": Calling, "box": Boxing, "evaluation": Evaluating}
+    return tables.get(place[0], Plugin).model_fields
 
 
 def with_optimizer(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -96,6 +96,22 @@ class Pareto:
             self._to_bench(old, scores)
         return Admission("admitted", tuple(old.id for old, _ in displaced), gain)
 
+    def shelve(self, entry: Entry) -> None:
+        train = self._vector(entry.scores)
+        if train is not None and entry.id not in self._held:
+            self._to_bench(entry, train)
+
+    def rescore(self, entry: Entry) -> None:
+        train, vector = self._vector(entry.scores), self._vector(entry.confirmed)
+        place = next((index for index, member in enumerate(self._front) if member.id == entry.id), None)
+        if place is None or train is None or vector is None:
+            return
+        self._worst = tuple(map(max, self._worst, vector))
+        self._checked += _is_checked(entry) - _is_checked(self._front[place])
+        self._front[place] = self._held[entry.id] = entry
+        self._confirmed.replace(place, vector)
+        self._train.replace(place, train)
+
     def sample(self, n: int, rng: Random) -> Sequence[Entry]:
         pool = [*self._front, *self._bench.entries()]
         if not pool:
@@ -167,6 +183,10 @@ class _Points:
             import numpy as np
 
             self._array = np.delete(self._array, index, axis=0)
+
+    def replace(self, index: int, row: Vector) -> None:
+        self.rows[index] = row
+        self._array = None
 
     def cover(self, vector: Vector) -> bool:
         """Whether some row is at least as good in every objective."""

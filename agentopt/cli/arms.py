@@ -17,11 +17,12 @@ def arms_table(arms: Mapping[str, Mapping[str, Any]]) -> Table | None:
     if len(arms) < 2:
         return None
     asked = any(arm["calls"] for arm in arms.values())
-    titles = ["arm", "asks", "evaluations", *(["calls", "tokens", "USD"] if asked else []), "seconds", "bests", "gain"]
-    titles += ["per USD", "per second"] if asked else ["per second"]
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    titles = ["arm", "asks", "evals", *(["calls", "tokens", "USD"] if asked else []), "seconds", "bests", "gain"]
+    titles += ["gain/USD", "gain/s"] if asked else ["gain/s"]
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
     for place, title in enumerate(titles):
-        table.add_column(title, justify="right" if place else "left")
+        # a narrow terminal folds the names of arms, which may hold those of models, and no figure
+        table.add_column(title, justify="right" if place else "left", no_wrap=place > 0, overflow="fold")
     for name, arm in arms.items():
         models = [f"{arm['calls']}", f"{arm['tokens']:.0f}", _amount(arm["usd"])] if asked else []
         cells = [harmless(name or "-"), f"{arm['asks']}", f"{arm['evaluations']}", *models, f"{arm['seconds']:.1f}", f"{arm['bests']}"]

@@ -63,6 +63,8 @@ def _head(log: RunLog, standing: Standing) -> Table:
     for text in state.warnings:
         table.add_row("warning", Text(harmless(text), style="yellow"))
     table.add_row("spent", _spent(log))
+    if saved := _saved(log):
+        table.add_row("saved", saved)
     return table
 
 
@@ -86,8 +88,28 @@ def _spent(log: RunLog) -> str:
         text = f"{amount:.1f}" if unit == "seconds" else f"{amount:.15g}"
         most = " at most" if unit in ("tokens", "usd") and log.state.calls.bounded else ""
         parts.append(f"{text} of {limits[unit]:g} {unit}{most}" if unit in limits else f"{text} {unit}{most}")
-    duplicates = log.state.duplicates
-    return ", ".join(parts) + (f"; {duplicates} duplicate{'' if duplicates == 1 else 's'} for free" if duplicates else "")
+    duplicates, free = log.state.duplicates, "" if log.state.saved["duplicates"] else " for free"
+    return ", ".join(parts) + (f"; {duplicates} duplicate{'' if duplicates == 1 else 's'}{free}" if duplicates else "")
+
+
+_RULES = {
+    "raced": "behind in the race",
+    "bound": "out of reach",
+    "lead": "no lead worth a duel",
+    "duel": "lost a duel",
+    "duplicates": "same outputs",
+}
+
+
+def _saved(log: RunLog) -> str:
+    """Rollouts that were not needed, and what duels took; empty for a run that evaluates everything fully."""
+    state, parts = log.state, list[str]()
+    if total := state.saved.total():
+        rules = ", ".join(f"{_RULES[rule]} {count}" for rule, count in state.saved.most_common())
+        parts.append(f"{total} of {total + state.rollouts} rollouts ({rules})")
+    if held := state.duels["held"]:
+        parts.append(f"{state.duels['won']} of {held} duels won, {state.duels['rollouts']} rollouts")
+    return "; ".join(parts)
 
 
 def _ago(seconds: float) -> str:

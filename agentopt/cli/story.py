@@ -36,6 +36,7 @@ def print_story(log: RunLog, key: str, console: Console, full: bool = False) -> 
     print_calls(log, events[0].data.get("calls", ()), console, full)
     _title(console, "what happened")
     console.print(_steps([asked, *events] if asked else events))
+    _print_cost(events, console)
     if entry.failure:
         _title(console, f"why it failed ({entry.failure.kind})")
         console.print(Text(capped(entry.failure.message, _PRINTED_LINES), style="red"), soft_wrap=True)
@@ -129,6 +130,14 @@ def _steps(events: Sequence[Event]) -> Table:
     return table
 
 
+def _print_cost(events: Sequence[Event], console: Console) -> None:
+    """What its rollouts took together, those of test included."""
+    taken = [event.data.get("measured") or (0.0, 0.0) for event in events if event.kind == "rollout"]
+    if taken:
+        wall, cpu = sum(measured[0] for measured in taken), sum(measured[1] for measured in taken)
+        console.print(f"{len(taken)} rollout{'' if len(taken) == 1 else 's'}, {wall:.3f} s, {cpu:.3f} s of CPU", style="dim")
+
+
 def _told(event: Event) -> str:
     """One event in words; a kind that this page has no words for is named without them."""
     words = {"asked": _say_asked, "proposed": _say_proposed, "rollout": _say_rollout, "admitted": _say_admitted}
@@ -148,6 +157,7 @@ def _say_proposed(data: Mapping[str, Any]) -> str:
 
 def _say_rollout(data: Mapping[str, Any]) -> str:
     repeat = f" repeat {data['repeat']}" if data["repeat"] else ""
+    repeat += f" for the duel with {data['for'][:8]}" if data.get("for", data["candidate"]) != data["candidate"] else ""
     seconds = f"  {data['measured'][0]:.3f} s" if data.get("measured") else ""
     feedback = f"  {gist(data['feedback'])}" if data.get("feedback") else ""
     return f"{data['split']} {data['case']}{repeat}: {_outcome(data)}{seconds}{feedback}"
@@ -163,14 +173,34 @@ def _say_evaluated(data: Mapping[str, Any]) -> str:
     if "failure" in data:
         return f"failed on {data['stage']}: {_outcome(data)}" if "stage" in data else f"failed: {_outcome(data)}"
     splits = [f"{split} {scores_text(found['scores'])} (n {found['n']})" for split, found in data["splits"].items()]
-    return "; ".join(splits) or "no scores"
+    return "; ".join([*splits, *_say_why_so(data)]) or "no scores"
+
+
+def _say_why_so(data: Mapping[str, Any]) -> Iterator[str]:
+    """What was saved on an evaluation, and what a duel came to."""
+    short = data.get("provisional", {})
+    if "same_as" in data:
+        yield f"the same outputs as {data['same_as']}: {data['saved']} rollouts saved"
+    elif "against" in data:
+        yield f"an estimate, paired with {data['against'][:8]}"
+    if short and short["rule"] in ("raced", "bound"):
+        where = "behind" if short["rule"] == "raced" else "out of reach"
+        yield f"{where} after {short['done']} of {short['of']} rollouts: not evaluated further"
+    if duel := data.get("duel"):
+        sure = f"chance {number(duel['chance'])}, level {number(duel['level'])}"
+        verdict = f"duel with {duel['against'][:8]} {'won' if duel['kept'] else 'lost'}"
+        yield f"{verdict}: lead {number(duel['lead'])} on {duel['pairs']} fresh pairs, {sure}"
+    if "for" in data:
+        yield f"scored again in the duel with {data['for'][:8]}"
 
 
 def _say_admitted(data: Mapping[str, Any]) -> str:
     gain = f", hypervolume +{number(data['gain'])}" if data.get("gain") else ""
     gone = data.get("displaced", ())
     displaced = f", displaced {', '.join(key[:8] for key in gone)}" if gone else ""
-    return f"{data['status']}{gain}{displaced}"
+    rule = data.get("provisional", {}).get("rule")
+    kept_off = {"raced": "the race was lost", "bound": "out of reach", "lead": "its lead may be chance", "duel": "the duel was lost"}
+    return f"{data['status']}{gain}{displaced}" + (f", off the front: {kept_off[rule]}" if rule else "")
 
 
 # --- what it printed -----------------------------------------------------------------------------------------------

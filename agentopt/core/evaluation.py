@@ -18,6 +18,7 @@ __all__ = [
     "Failure",
     "FailureKind",
     "Measured",
+    "Provisional",
     "Rollout",
     "aggregate",
 ]
@@ -152,6 +153,26 @@ def aggregate(rollouts: Sequence[Rollout], objectives: Sequence[Objective], how:
 
 
 @dataclass(frozen=True)
+class Provisional:
+    """Scores that no front may rest on: they rest on ``done`` of ``of`` rollouts, or a lead could not be told from none.
+
+    ``rule`` is ``raced`` or ``bound`` (stopped early; the train scores are estimates of what the rest would have made of them), ``lead``
+    (not worth a duel) or ``duel`` (lost it).
+    """
+
+    rule: Literal["raced", "bound", "lead", "duel"]
+    done: int
+    of: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rule": self.rule, "done": self.done, "of": self.of}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | None) -> Provisional | None:
+        return cls(data["rule"], data["done"], data["of"]) if data else None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All rollouts of a candidate. ``splits`` has no entry for a split that was not (or not successfully) scored."""
 
@@ -160,6 +181,7 @@ class Evaluation:
     splits: Mapping[str, Aggregate] = field(default_factory=dict[str, Aggregate])
     failure: Failure | None = None
     sandbox: str = ""
+    provisional: Provisional | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +198,11 @@ class Entry:
     @property
     def failure(self) -> Failure | None:
         return self.evaluation.failure if self.evaluation else None
+
+    @property
+    def provisional(self) -> Provisional | None:
+        """Why no front may hold it although it has scores; None for most."""
+        return self.evaluation.provisional if self.evaluation else None
 
     @property
     def scores(self) -> Mapping[str, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentopt.core.arms import Arms
@@ -45,6 +45,7 @@ class _Open:
     """What the fold must remember of a candidate until it is admitted."""
 
     generation: int
+    ticket: int
     arm: str | None = None
     """Who proposed it; None for the seed."""
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -88,6 +89,13 @@ class RunState:
     """What a reader of the result has to know, as it was noted."""
     infrastructure_noted: bool = False
     """Whether it was noted that our own processes or the machine failed under a rollout."""
+    saved: Counter[str] = field(default_factory=Counter[str])
+    """Rollouts that were not needed, by the rule that saved them."""
+    duels: Counter[str] = field(default_factory=Counter[str])
+    """Duels ``held`` and ``won``, and their ``rollouts``."""
+    wall: float = 0.0
+    cpu: float = 0.0
+    """Seconds that rollouts took together, as measured outside the box."""
     calls: Calls = field(default_factory=Calls)
     arms: Arms = field(default_factory=Arms)
     seconds_before: float = 0.0
@@ -154,13 +162,16 @@ class RunState:
             return
         self.evals += 1
         self.seed_id = self.seed_id or data["candidate"]
-        self.open[data["candidate"]] = _Open(data["generation"], arm if data["index"] >= 0 else None)
+        self.open[data["candidate"]] = _Open(data["generation"], data["ticket"], arm if data["index"] >= 0 else None)
 
     def _on_rollout(self, event: Event) -> None:
+        data = event.data
         self.rollouts += 1
-        opened = self.open.get(event.data["candidate"])
+        wall, cpu, *_ = data.get("measured") or (0.0, 0.0)
+        self.wall, self.cpu = self.wall + wall, self.cpu + cpu
+        opened = self.open.get(data.get("for", data["candidate"]))  # whose duel it is has caused it
         if opened and opened.arm is not None:
-            self.arms.evaluate(opened.arm, event.data["measured"][0])
+            self.arms.evaluate(opened.arm, wall)
 
     def _on_evaluated(self, event: Event) -> None:
         data = event.data
@@ -168,9 +179,26 @@ class RunState:
             self.test[data["candidate"]] = {key: data[key] for key in ("splits", "cases", "failure") if key in data}
             return
         self._score(data, "train")
+        if data.get("saved"):
+            self.saved["duplicates"] += data["saved"]
 
     def _on_confirmed(self, event: Event) -> None:
-        self._score(event.data, "validation")
+        data = event.data
+        if "for" in data:
+            ((split, found),) = data["splits"].items()
+            self._rescore(data["candidate"], split, found["scores"])
+            return
+        for split in data["splits"] or ("validation",):
+            self._score(data, split)
+        if duel := data.get("duel"):
+            self.duels.update(held=1, won=int(duel["kept"]), rollouts=duel["rollouts"])
+
+    def _rescore(self, key: str, split: str, scores: Mapping[str, float]) -> None:
+        """A member of the front was scored again on fresh seeds."""
+        member = self.front[key]
+        self.front[key] = replace(member, confirmed=scores, scores=scores if split == "train" else member.scores)
+        if key == self.seed_id:
+            self.seed = self.front[key]
 
     def _score(self, data: Mapping[str, Any], split: str) -> None:
         candidate = self.open[data["candidate"]]
@@ -185,8 +213,13 @@ class RunState:
         self.told += 1
         if data["status"] == "duplicate":
             self.duplicates += 1
+            opened = self.open.get(data["candidate"])
+            if opened and opened.ticket == data["ticket"]:  # it was evaluated, until it answered like another
+                del self.open[data["candidate"]]
             return
         key = data["candidate"]
+        if short := data.get("provisional"):
+            self.saved.update({short["rule"]: short["of"] - short["done"]} if short["of"] > short["done"] else {})
         candidate = self.open.pop(key)
         member = Member(key, candidate.scores, candidate.confirmed, candidate.generation)
         if key == self.seed_id:
@@ -253,6 +286,9 @@ class RunState:
             "front": len(self.front),
             "failures": dict(self.failures),
             "spent": self.spent,
+            "rollout_seconds": {"wall": round(self.wall, 3), "cpu": round(self.cpu, 3)},
+            "saved": dict(self.saved),
+            "duels": dict(self.duels),
             "budget": format_budget(self.limits),
             "optimizer": self.info.get("config", {}).get("optimizer"),
             "model": self.info.get("model"),

@@ -27,6 +27,7 @@ __all__ = [
     "Optimizer",
     "OptimizerContext",
     "Prompts",
+    "RankingArchive",
     "Refused",
     "Session",
     "Store",
@@ -199,6 +200,21 @@ class Archive(Protocol):
 
     def get(self, candidate_id: str) -> Entry | None:
         """The entry if the archive still holds it."""
+        ...
+
+
+class RankingArchive(Archive, Protocol):
+    """An archive whose front is drawn by scores alone, so that evaluations may be cut short and leads be tested.
+
+    Other archives are never told entries that are ``provisional``: a niche might take one for want of a better.
+    """
+
+    def shelve(self, entry: Entry) -> None:
+        """Keep a provisional entry to breed from, off the front."""
+        ...
+
+    def rescore(self, entry: Entry) -> None:
+        """A member of the front is scored better now; of others there is nothing to do."""
         ...
 
 

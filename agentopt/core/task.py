@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, TypeVar
@@ -125,11 +126,15 @@ class Measure:
 
 @dataclass(frozen=True)
 class Case:
-    """One problem instance or data row; ``expected`` never enters the box."""
+    """One problem instance or data row; ``expected`` never enters the box.
+
+    ``cost`` is what it costs beside the others: evaluations in stages begin with the cheap ones.
+    """
 
     id: str
     input: Any
     expected: Any = None
+    cost: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -220,6 +225,8 @@ class Task:
     """Walls without which the task does not run, out of ``NEEDS``."""
     limits: Limits = field(default_factory=Limits)
     repeats: int = 1
+    noisy: bool = False
+    """Whether the same candidate may score differently with another ``rng_seed``. Then leads are tested before they count."""
     aggregate: Callable[[Sequence[Mapping[str, float]]], Mapping[str, float]] | None = None
     on_case_failure: Literal["fail", "worst"] = "fail"
     fresh_per_case: bool = False
@@ -298,6 +305,8 @@ class Task:
             for case in members:
                 if not isinstance(case, Case):
                     raise TaskError(f"task {self.name!r}: {split} holds a {type(case).__name__}; cases are agentopt.Case objects")
+                if isinstance(case.cost, bool) or not isinstance(case.cost, int | float) or not 0 < case.cost < inf:
+                    raise TaskError(f"task {self.name!r}: case {case.id!r} has cost {case.cost!r}; it must be a number above 0")
                 if case.id in seen:
                     raise TaskError(f"task {self.name!r}: two cases have the id {case.id!r}; ids are unique over all splits")
                 seen.add(case.id)
@@ -326,6 +335,8 @@ class Task:
         self._check_functions(where)
 
     def _check_functions(self, where: str) -> None:
+        if not isinstance(self.noisy, bool):
+            raise TaskError(f"{where}: noisy is {self.noisy!r}; it is True or False")
         if self.on_case_failure not in ("fail", "worst"):
             raise TaskError(f"{where}: on_case_failure is {self.on_case_failure!r}; it is 'fail' or 'worst'")
         if self.on_case_failure == "worst" and any(objective.worst is None for objective in self.objectives):

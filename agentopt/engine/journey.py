@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, cast
 
 from agentopt.core.candidate import Candidate
 from agentopt.core.errors import ConfigError, InfrastructureError, RunFailed
-from agentopt.core.evaluation import Entry, Evaluation, Rollout
-from agentopt.core.protocols import ManySession, Session
+from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure, Provisional, Rollout
+from agentopt.core.protocols import ManySession, RankingArchive, Session
 from agentopt.core.rng import rollout_seed
-from agentopt.engine.replay import Open
+from agentopt.engine.arena import Duel
+from agentopt.engine.opened import Open, place, rescored
+from agentopt.engine.replay import told
 from agentopt.engine.run import Run
+from agentopt.engine.schedule import Job
+from agentopt.engine.stages import estimate, has_lead, stopping_rule
 
 __all__ = ["Journey"]
 
@@ -73,7 +78,8 @@ class Journey:
     def __init__(self, run: Run) -> None:
         self._run, self._parts = run, run.parts
         self._schedule = run.parts.schedule
-        self._most = self._schedule.size("train") + self._schedule.size("validation")
+        self._rules = self._schedule.rules
+        self._most = self._schedule.most
 
     # --- reservations ----------------------------------------------------------------------------------------------
 
@@ -89,7 +95,7 @@ class Journey:
 
     def reserve_rest(self, opened: Open) -> None:
         """What a candidate from an earlier process may still need; it was promised there."""
-        self._run.ledger.reserve("rollouts", self._most - len(opened.rollouts))
+        self._run.ledger.reserve("rollouts", self._most - len(opened.rollouts) - opened.lent)
 
     def reserve_test(self) -> None:
         """Promise the test split for the seed and for the best, as far as they are not scored on it yet."""
@@ -111,61 +117,188 @@ class Journey:
     # --- the way of a candidate ------------------------------------------------------------------------------------
 
     async def travel(self, opened: Open) -> None:
-        """Train, ``evaluated``, its turn, validation if it would reach the front, ``confirmed``, ``admitted``."""
-        run, candidate = self._run, opened.candidate
-        async with _Box(self._run, candidate) as box:
-            evaluation = await self._measure(box, opened)
-        run.ledger.release("rollouts", self._most - len(opened.rollouts))
-        del run.open[candidate.id]
-        entry = Entry(candidate, evaluation)
-        run.known.settle(entry)
-        run.tell(entry, self._parts.archive.add(entry), opened.ticket)
+        """Train in its stages, ``evaluated``, its turn, validation or a duel if it would reach the front, ``confirmed``, ``admitted``."""
+        run = self._run
+        async with AsyncExitStack() as stack:
+            async with _Box(run, opened.candidate) as box:
+                if not opened.evaluated:
+                    await self._search(box, opened)
+                await run.order.turn(opened.ticket)
+                if self._rules.duel:
+                    await stack.enter_async_context(run.arena.lock)
+                await self._confirm(box, opened)
+            self._tell(opened)
 
-    async def _measure(self, box: _Box, opened: Open) -> Evaluation:
-        await self._collect(box, opened, "train")
-        evaluation = self._conclude(opened)
-        if not opened.evaluated:
-            self._run.append("evaluated", {**_evaluated(evaluation), "stage": "train"})
-            opened.evaluated = True
-        await self._run.order.turn(opened.ticket)
-        if not self._wants_confirmation(Entry(opened.candidate, evaluation), opened):
-            return evaluation
-        await self._collect(box, opened, "validation")
-        evaluation = self._conclude(opened)
-        self._run.append("confirmed", _evaluated(evaluation, "validation"))
-        opened.confirmed = True
-        return evaluation
+    def _tell(self, opened: Open) -> None:
+        run = self._run
+        self._rescore_defender(opened)
+        run.ledger.release("rollouts", self._most - len(opened.rollouts) - opened.lent)
+        del run.open[opened.candidate.id]
+        entry = told(self._parts, run.known, opened, run.state.told)
+        admission = Admission("duplicate") if opened.same_as else place(self._parts.archive, entry, opened.duel)
+        run.tell(entry, admission, opened.ticket, opened.provisional)
 
-    def _wants_confirmation(self, entry: Entry, opened: Open) -> bool:
-        if opened.confirmed or entry.failure or not self._schedule.size("validation"):
-            return False
-        return self._parts.archive.admits(entry)
+    def _entry(self, opened: Open) -> Entry:
+        return opened.entry(self._parts.executor.sandbox)
 
-    def _conclude(self, opened: Open) -> Evaluation:
-        return self._schedule.conclude(opened.candidate.id, opened.rollouts, self._parts.executor.sandbox)
+    # --- search ----------------------------------------------------------------------------------------------------
 
-    async def _collect(self, box: _Box, opened: Open, split: str) -> None:
-        """Run the jobs of ``split`` that are missing; stops at the failure that fails the candidate."""
-        done = [rollout for rollout in opened.rollouts if rollout.split == split]
-        async for rollout in self._all(box, opened.candidate, split, done):
-            opened.rollouts.append(rollout)
+    async def _search(self, box: _Box, opened: Open) -> None:
+        """Stage after stage of the train rollouts, until all that it may have are done or a rule says that the rest is not worth it."""
+        schedule, total = self._schedule, self._schedule.size("train")
+        jobs = schedule.jobs("train")
+        looks = schedule.stages() if opened.incumbent or not self._rules.staged else [total]
+        found: dict[str, Any] = {}
+        for look in looks:
+            await self._collect(box, opened.candidate, jobs[:look], opened.rollouts)
+            if schedule.fail_fast and schedule.failure(opened.rollouts):
+                break
+            if found := self._saving(opened, look, total):
+                break
+        if not found or schedule.failure(opened.rollouts):
+            evaluation = schedule.conclude(opened.candidate.id, opened.rollouts, self._parts.executor.sandbox)
+            found = _evaluated(evaluation)
+        self._log(opened, "evaluated", {**found, "stage": "train"})
+        opened.evaluated = True
 
-    async def _all(self, box: _Box, candidate: Candidate, split: str, done: list[Rollout]) -> AsyncIterator[Rollout]:
-        """Each rollout that ``done`` lacks, logged, and added to it; up to the failure that fails the candidate."""
-        jobs = [(case, repeat, self._seed(case, repeat)) for case, repeat in self._schedule.missing(split, (r.key for r in done))]
-        while jobs and not (self._schedule.fail_fast and self._schedule.failure(done)):
+    def _saving(self, opened: Open, look: int, total: int) -> dict[str, Any]:
+        """What an evaluation that ends at this look comes to; empty when it goes on or is complete."""
+        schedule = self._schedule
+        about = {"candidate": opened.candidate.id, "sandbox": self._parts.executor.sandbox}
+        answers = schedule.answers(opened.rollouts) if look == schedule.stages()[0] else b""
+        if twin := self._run.known.who_answered(answers, opened.seen):
+            evaluation = self._run.known.evaluation(twin)
+            assert evaluation
+            provisional = {"provisional": evaluation.provisional.to_json()} if evaluation.provisional else {}
+            return {**_evaluated(evaluation), **about, **provisional, "same_as": twin, "saved": total - look}
+        if look == total or opened.parent is None or opened.incumbent is None:
+            return {}
+        # up to the first repeat of every case it has to keep up with its parent, beyond with the best
+        reference = opened.parent if look <= total // schedule.repeats and look < schedule.trial else opened.incumbent
+        entry = reference.held or self._run.entry(reference.id)
+        assert entry
+        done = opened.rollouts[:look]  # after a crash there may be more, which this look did not see
+        estimated = about | {"splits": {"train": estimate(schedule, done, entry).to_json()}, "against": reference.id}
+        if look == schedule.trial:
+            return estimated
+        rule = stopping_rule(schedule, done, entry, lead=self._rules.duel and reference.id == opened.incumbent.id)
+        return estimated | {"provisional": {"rule": rule, "done": look, "of": total}} if rule else {}
+
+    def _log(self, opened: Open, kind: str, data: Mapping[str, Any]) -> None:
+        self._run.append(kind, data)
+        opened.note(data)
+
+    # --- confirmation ----------------------------------------------------------------------------------------------
+
+    async def _confirm(self, box: _Box, opened: Open) -> None:
+        entry = self._entry(opened)
+        if opened.confirmed or opened.same_as or entry.failure or entry.provisional:
+            return
+        if self._rules.duel and self._run.state.best_id:
+            await self._challenge(box, opened, entry)
+        elif self._schedule.jobs("validation") and self._parts.archive.admits(entry):
+            await self._collect(box, opened.candidate, self._schedule.jobs("validation"), opened.rollouts)
+            evaluation = self._schedule.conclude(opened.candidate.id, opened.rollouts, self._parts.executor.sandbox)
+            self._log(opened, "confirmed", _evaluated(evaluation, "validation"))
+
+    async def _challenge(self, box: _Box, opened: Open, entry: Entry) -> None:
+        """A duel, if the lead is worth one: only who wins it reaches the front."""
+        schedule, admitted = self._schedule, self._parts.archive.admits(entry)
+        incumbent = self._run.entry(self._run.state.best_id)
+        assert incumbent
+        search = [rollout for rollout in opened.rollouts if schedule.is_search(rollout)][: schedule.trial]
+        if admitted and has_lead(schedule, search, incumbent):
+            await self._fight(box, opened, incumbent)
+        elif admitted or len(search) < schedule.size("train"):
+            opened.provisional = Provisional("lead", len(search), schedule.size("train"))
+
+    async def _fight(self, box: _Box, opened: Open, incumbent: Entry) -> None:
+        """The challenger and the best on the same fresh rollouts, until it is clear whether the challenger is better."""
+        schedule, arena = self._schedule, self._run.arena
+        duel, kept = arena.duel(), None
+        looks = iter(duel.looks)
+        look = 0
+        while kept is None:
+            look = next(looks)
+            await self._defend(box, opened, incumbent.candidate, duel.jobs(look))
+            await self._collect(box, opened.candidate, duel.jobs(look), opened.rollouts)
+            failed = schedule.fail_fast and schedule.failure(opened.rollouts)
+            kept = False if failed else duel.kept(look, opened.rollouts, arena.rollouts)
+        await self._end_duel(box, opened, incumbent, duel, look, kept)
+
+    async def _defend(self, box: _Box, opened: Open, defender: Candidate, jobs: Sequence[Job]) -> None:
+        """The rollouts that the best lacks, in a box of its own: a slot holds one at a time."""
+        defended = list(self._run.arena.rollouts)
+        if not self._lacking(jobs, defended):
+            return
+        await box.close()
+        async with _Box(self._run, defender) as other:
+            before = len(defended)
+            await self._collect(other, defender, jobs, defended, {"for": opened.candidate.id})
+            opened.lent += len(defended) - before
+
+    async def _end_duel(self, box: _Box, opened: Open, incumbent: Entry, duel: Duel, look: int, kept: bool) -> None:
+        schedule, split, arena = self._schedule, self._schedule.duel_split, self._run.arena
+        jobs = set(duel.jobs(look))
+        # who loses its place is scored on what it lost on, so that both scores are of the same rollouts
+        shown = [rollout for rollout in arena.rollouts if rollout.key in jobs] if kept else arena.defence(incumbent)
+        theirs, broken = schedule.conclude_on(shown)
+        ours, failure = schedule.conclude_on([rollout for rollout in opened.rollouts if rollout.key in jobs])
+        about: dict[str, Any] = {"against": incumbent.id, "defender": {} if broken else {split: theirs.to_json()}}
+        about |= duel.describe(look, opened.rollouts, arena.rollouts) | {"scores": {split: ours.to_json()}}
+        if kept:
+            ours, failure = await self._score_winner(box, opened, duel, look)
+        kept = kept and not failure
+        fresh = sum(rollout.repeat >= schedule.repeats for rollout in opened.rollouts)
+        about |= {"kept": kept, "rollouts": fresh + opened.lent}
+        data = {"candidate": opened.candidate.id, "sandbox": self._parts.executor.sandbox, "duel": about}
+        data |= {"splits": {}, "failure": failure.to_json()} if failure else {"splits": {split: ours.to_json()}}
+        done = sum(map(schedule.is_search, opened.rollouts))
+        lost = {} if kept else {"provisional": Provisional("duel", done, schedule.size("train")).to_json()}
+        self._log(opened, "confirmed", data | lost)
+
+    async def _score_winner(self, box: _Box, opened: Open, duel: Duel, look: int) -> tuple[Aggregate, Failure | None]:
+        """It won with luck too. What is shown of it had no part in that: the rest of its search, and what it will defend its place with."""
+        schedule, candidate = self._schedule, opened.candidate
+        await self._collect(box, candidate, schedule.jobs("train"), opened.rollouts)
+        ahead = duel.jobs_after(look)
+        await self._collect(box, candidate, ahead, opened.rollouts, {"for": candidate.id})
+        shown = {*schedule.unseen(), *ahead}
+        return schedule.conclude_on([rollout for rollout in opened.rollouts if rollout.key in shown])
+
+    def _rescore_defender(self, opened: Open) -> None:
+        """Who was scored on fresh seeds is known better now. A process that died may have logged that already."""
+        run, duel = self._run, opened.duel
+        if duel is None or not duel["defender"] or run.arena.rescored_for == opened.candidate.id:
+            return
+        data = {"candidate": duel["against"], "splits": duel["defender"], "sandbox": self._parts.executor.sandbox}
+        entry = run.entry(duel["against"])
+        assert entry
+        run.append("confirmed", data | {"for": opened.candidate.id})
+        cast("RankingArchive", self._parts.archive).rescore(rescored(entry, duel["defender"]))
+
+    # --- rollouts --------------------------------------------------------------------------------------------------
+
+    def _lacking(self, jobs: Sequence[Job], done: Sequence[Rollout]) -> list[tuple[str, int, int]]:
+        have = {rollout.key for rollout in done}
+        seed = self._run.plan.rng_seed
+        return [(case, repeat, rollout_seed(seed, case, repeat)) for case, repeat in jobs if (case, repeat) not in have]
+
+    async def _collect(
+        self, box: _Box, candidate: Candidate, wanted: Sequence[Job], done: list[Rollout], about: Mapping[str, str] | None = None
+    ) -> None:
+        """Each of the wanted that ``done`` lacks, logged and added to it; up to the failure that fails the candidate."""
+        through = bool(about) or not self._schedule.fail_fast
+        jobs = self._lacking(wanted, done)
+        while jobs and (through or not self._schedule.failure(done)):
             landed = await box.rollouts(jobs)
             jobs = jobs[len(landed) :]
             for rollout in landed:
-                self._run.append("rollout", {"candidate": candidate.id, **rollout.to_json()})
+                self._run.append("rollout", {"candidate": candidate.id, **rollout.to_json(), **(about or {})})
                 self._run.ledger.settle("rollouts", 1)
                 done.append(rollout)
-                yield rollout
-                if self._schedule.fail_fast and self._schedule.failure(done):
+                if not through and rollout.failure:
                     return
-
-    def _seed(self, case: str, repeat: int) -> int:
-        return rollout_seed(self._run.plan.rng_seed, case, repeat)
 
     # --- test ------------------------------------------------------------------------------------------------------
 
@@ -182,8 +315,7 @@ class Journey:
             raise RunFailed(f"candidate {key} is not in the log")
         rollouts = self._run.left_test.get(key, [])
         async with self._run.slots, _Box(self._run, entry.candidate) as box:
-            async for _ in self._all(box, entry.candidate, "test", rollouts):
-                pass
+            await self._collect(box, entry.candidate, self._schedule.jobs("test"), rollouts)
         evaluation = self._schedule.conclude(key, rollouts, self._parts.executor.sandbox)
         cases = self._schedule.case_means(rollouts)
         self._run.append("evaluated", {**_evaluated(evaluation), "stage": "test", "cases": cases})

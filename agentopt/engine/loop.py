@@ -21,7 +21,8 @@ from agentopt.core.rng import stream
 from agentopt.core.task import Values
 from agentopt.engine.journal import Journal
 from agentopt.engine.journey import Journey
-from agentopt.engine.replay import Open, encode_candidate
+from agentopt.engine.opened import Open, open_candidate
+from agentopt.engine.replay import encode_candidate
 from agentopt.engine.rewind import ASKING, LeftAsk, LeftAsks
 from agentopt.engine.run import Run
 from agentopt.engine.stopping import Stopping
@@ -267,7 +268,7 @@ class Loop:
             raise RunFailed(f"the optimizer {self._optimizer_name} proposed values that miss or add the parameter {min(wrong)!r}")
         candidate = Candidate.of(proposal, run.parts.card.parameters, run.known.next_generation(proposal.parents))
         duplicate = candidate.id in run.known
-        opened = Open(candidate, run.order.issue())
+        opened = self._open(candidate)
         data = encode_candidate(candidate, run.parts.store.put) | {"index": index, "ticket": opened.ticket}
         run.append("proposed", data | self._calls(index) | ({"duplicate": True} if duplicate else {}))
         self._stopping.note_ask(new=not duplicate)
@@ -279,6 +280,10 @@ class Loop:
         run.known.start(candidate)
         run.open[candidate.id] = opened
         self._start(self._evaluate(opened))
+
+    def _open(self, candidate: Candidate) -> Open:
+        run, parts = self._run, self._run.parts
+        return open_candidate(candidate, run.order.issue(), run.state, run.known, parts.archive, parts.schedule.rules)
 
     def _calls(self, index: int) -> dict[str, Any]:
         """The requests to models that an answer came from."""

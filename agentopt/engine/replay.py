@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from agentopt.core.candidate import Candidate
-from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure, Rollout
+from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure, Provisional, Rollout
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
-from agentopt.core.protocols import ObservesRefusals, Refused
+from agentopt.core.protocols import ObservesRefusals, RankingArchive, Refused
 from agentopt.engine.known import Known
+from agentopt.engine.opened import Open, open_candidate, place, rescored
 from agentopt.engine.plan import Parts
 
-__all__ = ["Open", "Replay", "read_entry"]
-
-
-@dataclass
-class Open:
-    """A candidate between ``proposed`` and ``admitted``: what is known of it and what is already logged."""
-
-    candidate: Candidate
-    ticket: int
-    rollouts: list[Rollout] = field(default_factory=list[Rollout])
-    evaluated: bool = False
-    confirmed: bool = False
+__all__ = ["Replay", "read_entry", "told"]
 
 
 class Replay:
@@ -56,23 +45,38 @@ class Replay:
         if event.data.get("duplicate"):
             self.duplicates[ticket] = Open(candidate, ticket)
         else:
-            self.open[candidate.id] = Open(candidate, ticket)
+            self.open[candidate.id] = self._open(candidate, ticket)
             self._known.start(candidate)
+
+    def _open(self, candidate: Candidate, ticket: int) -> Open:
+        parts = self._parts
+        return open_candidate(candidate, ticket, self._state, self._known, parts.archive, parts.schedule.rules)
 
     def _on_rollout(self, event: Event) -> None:
         rollout = Rollout.from_json(event.data)
-        opened = self.open.get(event.data["candidate"])
-        if opened is None or rollout.split == "test":
+        if event.data.get("for", event.data["candidate"]) != event.data["candidate"]:
+            self.open[event.data["for"]].lent += 1
+        elif rollout.split == "test":
             self.test.setdefault(event.data["candidate"], []).append(rollout)
         else:
-            opened.rollouts.append(rollout)
+            self.open[event.data["candidate"]].rollouts.append(rollout)
 
     def _on_evaluated(self, event: Event) -> None:
         if event.data["stage"] == "train":
-            self.open[event.data["candidate"]].evaluated = True
+            opened = self.open[event.data["candidate"]]
+            opened.evaluated = True
+            opened.note(event.data)
 
     def _on_confirmed(self, event: Event) -> None:
-        self.open[event.data["candidate"]].confirmed = True
+        key = event.data["candidate"]
+        if "for" not in event.data:
+            self.open[key].confirmed = True
+            self.open[key].note(event.data)
+            return
+        archive = cast("RankingArchive", self._parts.archive)
+        entry = archive.get(key)
+        assert entry
+        archive.rescore(rescored(entry, event.data["splits"]))
 
     def _on_note(self, event: Event) -> None:
         optimizer = self._parts.optimizer
@@ -82,16 +86,26 @@ class Replay:
     def _on_admitted(self, event: Event) -> None:
         data = event.data
         admission = Admission(data["status"], tuple(data["displaced"]), data["gain"])
-        if admission.status == "duplicate":
+        if data["ticket"] in self.duplicates:
             candidate = self.duplicates.pop(data["ticket"]).candidate
             entry = Entry(candidate, self._known.evaluation(candidate.id))
         else:
             opened = self.open.pop(data["candidate"])
-            evaluation = self._parts.schedule.conclude(opened.candidate.id, opened.rollouts, self._parts.executor.sandbox)
-            entry = Entry(opened.candidate, evaluation)
-            self._known.settle(entry)
-            self._parts.archive.add(entry)
+            opened.provisional = Provisional.from_json(data.get("provisional"))
+            entry = told(self._parts, self._known, opened, self._state.told - 1)
+            if not opened.same_as:
+                place(self._parts.archive, entry, opened.duel)
         self._parts.optimizer.observe(entry, admission)
+
+
+def told(parts: Parts, known: Known, opened: Open, number: int) -> Entry:
+    """The entry of a candidate that is told as number ``number`` of the run (from 0), remembered by ``known``."""
+    entry = opened.entry(parts.executor.sandbox)
+    known.settle(entry, full=sum(parts.schedule.is_search(rollout) for rollout in opened.rollouts) == parts.schedule.size("train"))
+    answers = parts.schedule.answers(opened.rollouts)
+    if answers and not opened.same_as and not opened.failure:
+        known.remember(opened.candidate.id, answers, number)
+    return entry
 
 
 def encode_candidate(candidate: Candidate, put: Callable[[bytes], str]) -> dict[str, Any]:
@@ -129,6 +143,7 @@ def read_entry(events: Iterable[Event], get: Callable[[str], bytes]) -> Entry | 
     splits: dict[str, Aggregate] = {}
     failure: Failure | None = None
     sandbox = ""
+    provisional: Provisional | None = None
     for event in events:
         if event.kind == "proposed" and not event.data.get("duplicate"):
             candidate = decode_candidate(event.data, get)
@@ -138,6 +153,9 @@ def read_entry(events: Iterable[Event], get: Callable[[str], bytes]) -> Entry | 
             splits |= {split: Aggregate.from_json(data) for split, data in event.data["splits"].items()}
             failure = Failure.from_json(event.data["failure"]) if "failure" in event.data else None
             sandbox = event.data.get("sandbox", sandbox)
+            provisional = Provisional.from_json(event.data.get("provisional"))
+        elif event.kind == "admitted" and event.data["status"] != "duplicate":
+            provisional = Provisional.from_json(event.data.get("provisional"))
     if candidate is None:
         return None
-    return Entry(candidate, Evaluation(candidate.id, tuple(rollouts), {} if failure else splits, failure, sandbox))
+    return Entry(candidate, Evaluation(candidate.id, tuple(rollouts), {} if failure else splits, failure, sandbox, provisional))

@@ -8,14 +8,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agentopt.core.budget import Ledger
-from agentopt.core.evaluation import Admission, Entry, Rollout
+from agentopt.core.evaluation import Admission, Entry, Provisional, Rollout
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
 from agentopt.core.protocols import Store
+from agentopt.engine.arena import Arena
 from agentopt.engine.known import Known
+from agentopt.engine.opened import Open
 from agentopt.engine.order import Order
 from agentopt.engine.plan import Observer, Parts, Plan
-from agentopt.engine.replay import Open, Replay, read_entry
+from agentopt.engine.replay import Replay, read_entry
 
 __all__ = ["Run"]
 
@@ -27,6 +29,7 @@ class Run:
         self.parts, self.plan = parts, plan
         self.state = RunState()
         self.known = Known(parts.card.objectives)
+        self.arena = Arena(parts.schedule)
         self.open: dict[str, Open] = {}
         self.left_duplicates: list[Open] = []
         self.left_test: Mapping[str, list[Rollout]] = {}
@@ -44,7 +47,7 @@ class Run:
         self.open = replay.open
         for event in self.parts.store.read():
             replay.feed(event)
-            self._feed_chat(event)
+            self._feed_others(event)
             yield event
         self.last_asked = replay.last_asked
         self.left_duplicates, self.left_test = list(replay.duplicates.values()), replay.test
@@ -60,11 +63,12 @@ class Run:
         """Log first, then let everybody see it."""
         event: Event = self.parts.store.append(kind, data)
         self.state.apply(event)
-        self._feed_chat(event)
+        self._feed_others(event)
         if self._observer:
             self._observer(event, self.state)
 
-    def _feed_chat(self, event: Event) -> None:
+    def _feed_others(self, event: Event) -> None:
+        self.arena.feed(event, self.state.best_id)
         if self.parts.chat:
             self.parts.chat.feed(event)
 
@@ -73,7 +77,7 @@ class Run:
         if not self.state.infrastructure_noted:
             self.append("note", {"kind": "infrastructure", "text": text})
 
-    def tell(self, entry: Entry, admission: Admission, ticket: int) -> None:
+    def tell(self, entry: Entry, admission: Admission, ticket: int, provisional: Provisional | None = None) -> None:
         """Log what the archive decided and let the optimizer know."""
         candidate = entry.candidate
         data: dict[str, Any] = {
@@ -85,7 +89,7 @@ class Run:
         }
         if admission.status == "admitted":
             data["made_by"] = f"{candidate.optimizer}/{candidate.operator}" if candidate.optimizer else candidate.operator
-        self.append("admitted", data)
+        self.append("admitted", data | ({"provisional": provisional.to_json()} if provisional else {}))
         self.parts.optimizer.observe(entry, admission)
         self.order.tell()
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist, fmean, stdev
 
-__all__ = ["paired_interval", "student_quantile"]
+__all__ = ["paired_interval", "student_quantile", "student_tail"]
 
 _EXACT_UP_TO = 30
 
@@ -36,6 +36,12 @@ def student_quantile(confidence: float, freedom: int) -> float:
         else:
             high = middle
     return math.tan(low) * math.sqrt(freedom)
+
+
+def student_tail(t: float, freedom: int) -> float:
+    """P(T > t) for ``freedom`` >= 1 degrees, by the finite series of 26.7.3-4, which is exact for any of them."""
+    tail = (1 - _coverage(math.atan(abs(t) / math.sqrt(freedom)), freedom)) / 2
+    return tail if t >= 0 else 1 - tail
 
 
 def _coverage(angle: float, freedom: int) -> float:

@@ -118,6 +118,7 @@ task = Task(
     imports=("numpy",),
     limits=Limits(seconds=10),
     repeats=2,
+    noisy=True,
     budget="75s",
 )
 

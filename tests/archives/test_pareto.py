@@ -346,3 +346,30 @@ def test_add_stays_cheap(count, limit):
     size, seconds = done.stdout.split()
     assert int(size) >= (1000 if count > 1 else 1)
     assert float(seconds) <= limit
+
+
+def test_the_shelf_is_the_bench_and_never_the_front():
+    archive = Pareto(context(["min"], bench=2))
+    archive.add(entry("seed", [5.0]))
+    archive.shelve(entry("estimate", [1.0]))
+    archive.shelve(entry("estimate", [1.0]))
+    archive.shelve(entry("seed", [0.0]))
+    archive.shelve(entry("half", [math.nan]))
+    assert [member.id for member in archive.front()] == ["seed"]
+    assert {drawn.id for drawn in archive.sample(9, Random(0))} == {"seed", "estimate"}
+    assert archive.get("half") is None
+
+
+@pytest.mark.parametrize("size", [1, 60])
+def test_a_member_that_is_scored_again_is_measured_by_that(size):
+    archive = Pareto(context(["min", "max"]))
+    for n in range(size):
+        archive.add(entry(str(n), [float(n), float(n)], validation=[float(n), float(n)]))
+    archive.rescore(entry("0", [7.0, -1.0], validation=[-1.0, -1.0]))
+    archive.rescore(entry("nobody", [7.0, 7.0]))
+    archive.rescore(entry("0", [7.0, math.nan]))
+    assert len(archive.front()) == size
+    assert archive.get("0").scores == {"o0": 7.0, "o1": -1.0}
+    assert archive.get("0").confirmed == {"o0": -1.0, "o1": -1.0}
+    assert archive.admits(entry("new", [6.5, -0.5] if size == 1 else [0.5, 0.5]))
+    assert archive.add(entry("new", [6.5, -0.5], validation=[-2.0, 0.0])).displaced[:1] == ("0",)

@@ -245,7 +245,7 @@ def test_what_each_arm_took_and_brought(tmp_path: Path) -> None:
     assert "what each arm" not in shown("show", log.folder), "one alone is the whole run"
     log.add(program(3), {"error": 0.25}, [child], displaced=[child], optimizer="mutate\x1b[2J", operator="swap")
     lines = [line.split() for line in shown("show", log.folder).splitlines()]
-    assert ["arm", "asks", "evaluations", "seconds", "bests", "gain", "per", "second"] in lines
+    assert ["arm", "asks", "evals", "seconds", "bests", "gain", "gain/s"] in lines
     assert ["tune", "1", "1", "0.8", "1", "1", "1.33"] in lines
     assert ["mutate\\x1b[2J", "1", "1", "0.8", "1", "0.5", "0.667"] in lines
     request = {"key": "k", "model": "m", "ask": 2, "request": log.store.put(b"{}"), "purpose": ""}
@@ -253,7 +253,7 @@ def test_what_each_arm_took_and_brought(tmp_path: Path) -> None:
     log.store.append("llm_reply", {"key": "k", "model": "m", "ask": 2, "tokens": 12, "error": {"kind": "server"}})
     log.propose(program(4), [child], optimizer="reevo", operator="crossover")
     lines = [line.split() for line in shown("show", log.folder).splitlines()]
-    assert ["arm", "asks", "evaluations", "calls", "tokens", "USD", "seconds", "bests", "gain", "per", "USD", "per", "second"] in lines
+    assert ["arm", "asks", "evals", "calls", "tokens", "USD", "seconds", "bests", "gain", "gain/USD", "gain/s"] in lines
     assert ["reevo", "1", "1", "1", "12", "-", "0.0", "0", "0", "-", "-"] in lines
     assert ["tune", "1", "1", "0", "0", "0", "0.8", "1", "1", "-", "1.33"] in lines
     log.close()

@@ -55,7 +55,7 @@ def log(*rows: tuple[str, dict[str, Any]]) -> RunState:
 def candidate(key: str, index: int, optimizer: str, error: float, displaced: list[str]) -> list[tuple[str, dict[str, Any]]]:
     splits = {"train": {"scores": {"error": error}}}
     return [
-        ("proposed", {"candidate": key, "index": index, "optimizer": optimizer, "generation": 0}),
+        ("proposed", {"candidate": key, "index": index, "ticket": index, "optimizer": optimizer, "generation": 0}),
         ("rollout", {"candidate": key, "measured": [0.5, 0.5, 1]}),
         ("evaluated", {"candidate": key, "stage": "train", "splits": splits}),
         ("admitted", {"candidate": key, "status": "admitted", "displaced": displaced, "gain": 0.0}),
@@ -67,7 +67,7 @@ def test_the_log_tells_what_each_arm_brought() -> None:
     state = log(
         *candidate("seed", -1, "", 5.0, []),
         *candidate("x", 0, "a", 3.0, ["seed"]),
-        ("proposed", {"candidate": "x", "index": 1, "optimizer": "b", "generation": 0, "duplicate": True}),
+        ("proposed", {"candidate": "x", "index": 1, "ticket": 1, "optimizer": "b", "generation": 0, "duplicate": True}),
         *candidate("y", 2, "b", 2.5, ["x"]),
         ("note", {"kind": "refused", "index": 3, "text": "empty", "memo": {"arm": "a"}}),
         ("note", {"kind": "refused", "index": 4, "text": "empty", "memo": {}}),

@@ -17,6 +17,7 @@ from agentopt.core.protocols import TaskCard
 from agentopt.engine.journal import Journal
 from agentopt.engine.loop import Loop
 from agentopt.engine.plan import Parts, Plan
+from agentopt.engine.rules import Rules
 from agentopt.engine.run import Run
 from agentopt.engine.schedule import Schedule
 
@@ -196,12 +197,14 @@ class World:
         plan: Plan | None = None,
         on_event: Any = None,
         chat: Journal | None = None,
+        rules: Rules | None = None,
+        archive: Any = None,
     ) -> None:
         self.task = task or make_task()
-        schedule = Schedule.of(self.task, self.task.make_cases())
+        schedule = Schedule.of(self.task, self.task.make_cases(), rules)
         self.executor = FakeExecutor(judge, schedule, capacity, delay)
         self.optimizer = optimizer or Climber()
-        self.archive = BestArchive()
+        self.archive = archive or BestArchive()
         self.store = store or ListStore()
         self.store.ask_last_words = lambda: len(self.executor.rollouts)
         card = TaskCard("toy", "climb", self.task.resolved, tuple(self.task.objectives))
