@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agentopt.adapters.config import Config, find_config
-from agentopt.adapters.plan import Plan, read_text
+from agentopt.adapters.plan import Plan, language_of, only, read_text
 from agentopt.core.errors import TaskError
 from agentopt.core.task import Measure
 
@@ -88,12 +88,13 @@ def _refuse_containers(folder: Path) -> None:
 
 def _programs(folder: Path, config: Config) -> tuple[dict[str, str], str]:
     """File -> text of all the candidate's files, and what of them the evaluator is given. Raises TaskError."""
-    program = _initial(folder)
-    if program is None:
+    suffix, language = config.get("file_suffix", str), config.get("language", str)
+    found = _initial(folder)
+    if not found:
         names = ", ".join(f"{stem}.*" for stem in _STEMS[:2])
         raise TaskError(f"{folder}: there is an evaluator, but nothing to start from; write {names} beside it")
-    suffix = config.get("file_suffix", str)
-    config.get("language")
+    named = [path for path in found if path.suffix == suffix] or [path for path in found if language_of(path.name)[1] == language]
+    program = only(named or found, "write file_suffix in config.yaml")
     if program.is_dir():
         files = sorted(path for path in program.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         return {str(path.relative_to(folder)): read_text(path) for path in files}, str(program.relative_to(folder))
@@ -101,22 +102,22 @@ def _programs(folder: Path, config: Config) -> tuple[dict[str, str], str]:
     return {name: read_text(program)}, f"candidate{suffix}" if suffix and suffix != program.suffix and program.suffix == "" else ""
 
 
-def _initial(folder: Path) -> Path | None:
-    """The program by its usual names: beside the evaluator, or the only one there whose name begins so, or the only one a folder below."""
+def _initial(folder: Path) -> list[Path]:
+    """What has a usual name: beside the evaluator, or the only one there whose name begins so, or the only one a folder below."""
     for stem in _STEMS:
         beside = [path for path in sorted(folder.glob(f"{stem}*")) if path.stem == stem and not path.name.endswith((".md", ".pyc"))]
         if beside:
-            return beside[0]
+            return beside
     called = [
         path for path in sorted(folder.glob("initial_*.*")) if path.is_file() and path.suffix not in (".md", ".pyc", ".yaml", ".json")
     ]
     if len(called) == 1:
-        return called[0]
+        return called
     for stem in _STEMS:
         below = [path for path in sorted(folder.glob(f"*/{stem}.*")) if path.is_file()]
         if len(below) == 1:
-            return below[0]
-    return None
+            return below
+    return []
 
 
 # --- the evaluator

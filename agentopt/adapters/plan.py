@@ -19,7 +19,7 @@ from agentopt.core.errors import TaskError
 from agentopt.core.task import Case, Kind, Limits, Measure, Objective, Parameter, Task
 from agentopt.sandbox.interpreter import paths_of
 
-__all__ = ["Plan", "language_of", "make_task", "parameter_of", "read_text"]
+__all__ = ["Plan", "language_of", "make_task", "only", "parameter_of", "read_text"]
 
 _INSIDE = Path(__file__).resolve().parent / "inside"
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from inside.driver import main; del sys.path[0]; main(sys.argv[2])"
@@ -85,6 +85,14 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+
+
+def only(found: Sequence[Path], fix: str) -> Path:
+    """Raises TaskError for several programs of one name."""
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise TaskError(f"{found[0].parent}: {names} are both there to start from; keep one, or {fix}")
+    return found[0]
 
 
 def language_of(file: str) -> tuple[Kind, str]:

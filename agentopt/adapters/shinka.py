@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agentopt.adapters.config import Config, find_config, seconds_of
-from agentopt.adapters.plan import Plan, read_text
+from agentopt.adapters.plan import Plan, only, read_text
 from agentopt.core.errors import TaskError
 
 __all__ = ["read"]
@@ -51,7 +51,7 @@ def _initial(folder: Path, named: str) -> Path:
     found = sorted(path for path in folder.glob("initial.*") if path.is_file() and path.suffix not in (".md", ".pyc"))
     if not found:
         raise TaskError(f"{folder}: evaluate.py is there, but nothing to start from; write initial.py beside it")
-    return found[0]
+    return only(found, "name it as init_program_path in run_evo.py")
 
 
 def _named_in_python(folder: Path) -> list[str]:

@@ -50,9 +50,19 @@ def _number(value: Any) -> float | None:
     return None if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
 
 
+def _read(text: str) -> float | None:
+    """Of a number written as text."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _value(metrics: Mapping[str, Any], name: str, wanted: Mapping[str, list[str]]) -> float:
     """The metric, or for the combined score the mean of all numbers that are no measures."""
     if (found := _number(metrics.get(name))) is not None:
+        return found
+    if isinstance(text := metrics.get(name), str) and (found := _read(text)) is not None:
         return found
     if name != _COMBINED:
         raise Reject(f"the result has no number {name!r}; it has: {', '.join(metrics) or 'nothing'}")

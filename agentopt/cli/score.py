@@ -45,6 +45,9 @@ def score(
             failed = harmless(f"{rollout.failure.kind}: {rollout.failure.message}") if rollout.failure else ""
             table.add_row(rollout.case, format_scores(rollout.scores), f"{rollout.measured.wall:.3f}", failed)
         console.print(table)
+        for rollout in found.rollouts if loaded.self_reported else ():
+            if rollout.feedback:
+                console.print(f"the evaluator on {rollout.case}: {harmless(rollout.feedback)}", soft_wrap=True)
         for text in loaded.notes:
             console.print(f"note: {harmless(text)}", soft_wrap=True)
         reported = "; self-reported: the candidate could have forged it" if loaded.self_reported else ""

@@ -153,7 +153,8 @@ class Stopping:
         if state.told and not state.front:
             entry = self._run.entry(state.seed_id)
             if entry and entry.failure:
-                raise SeedFailed(f"the seed does not score ({entry.failure.kind}): {entry.failure.message}")
+                more = "; allow it more with --set limits.seconds=N" if entry.failure.kind == "timeout" else ""
+                raise SeedFailed(f"the seed does not score ({entry.failure.kind}): {entry.failure.message}{more}")
             raise SeedFailed("the archive does not take the seed: its scores are incomplete")
         if state.told <= 1 and self.out_of_time():
             limit, spent, test = state.limits["seconds"], self._run.seconds, self.test_seconds()

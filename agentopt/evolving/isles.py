@@ -91,10 +91,12 @@ class Isles:
 
     def add(self, entry: Entry, island: int | None) -> bool:
         """``island`` is where the proposal was made for. True if it is the best so far."""
-        (self._whole or self._archives[0]).add(entry)
-        key = key_of(entry, self._objectives)
+        sure = entry.provisional is None
+        if sure:
+            (self._whole or self._archives[0]).add(entry)
+        key = key_of(entry, self._objectives) if sure else math.inf
         won = self._key - key if math.isfinite(self._key) else math.inf
-        better = bool(entry.scores) and (self.best is None or self._rank(entry) < self._rank(self.best))
+        better = sure and bool(entry.scores) and (self.best is None or self._rank(entry) < self._rank(self.best))
         if better:
             self.best, self._key = entry, key
         if not self._begun:
@@ -131,7 +133,7 @@ class Isles:
 
     def _credit(self, state: _State, entry: Entry, key: float, share: float) -> None:
         own = 0.0
-        if entry.scores and (state.best is None or self._rank(entry) < self._rank(state.best)):
+        if math.isfinite(key) and (state.best is None or self._rank(entry) < self._rank(state.best)):
             own = self._share(state.key - key)
             state.best, state.key, state.since = entry, key, 0
         else:

@@ -140,7 +140,8 @@ class Memory:
     @property
     def may_repeat(self) -> bool:
         """Whether one more proposal may be asked to be made different: a model that cannot is not asked for ever."""
-        return self.repeated < 2 + self._options.extra_calls * self.counts.total()
+        share = self._options.extra_calls
+        return share > 0.0 and self.repeated < 2 + share * self.counts.total()
 
     def top(self, without: set[str]) -> list[Entry]:
         """The best by the first objective."""

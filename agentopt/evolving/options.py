@@ -56,9 +56,9 @@ class EvolveOptions:
     directions: int = 5
     """Directions that are asked for at once and then followed one by one. 0: none."""
     stall: int = 10
-    """After so many evaluations without improvement the model is asked for other paradigms. 0: never."""
+    """After so many proposals of its own without a better best the model is asked for other paradigms. 0: never."""
     extra_calls: float = 0.16
-    """Largest share of calls that ask for directions or paradigms, and, counted apart, of those that ask for a more different program."""
+    """Largest share of calls that ask for directions or paradigms, and, counted apart, of those for a more different program. 0: none."""
     novelty: float = 0.95
     """From this likeness to a known program on (Jaccard index of tokens) a new one is asked to be made different, once. 0: never."""
     if_known: str = "evaluate"

@@ -70,7 +70,7 @@ class AutoOptions:
             raise ConfigError(f"{_NAME}.plateau is {self.plateau!r}; it must be at least 1")
         if self.polish < 0:
             raise ConfigError(f"{_NAME}.polish is {self.polish!r}; it must be 0 or more")
-        if _NAME in self.names or len(set(self.names)) < len(self.names):
+        if _NAME in self.names or "" in self.names or len(set(self.names)) < len(self.names):
             raise ConfigError(f"{_NAME}.arms is {self.arms!r}; name other optimizers, each once")
 
     @property
@@ -155,7 +155,7 @@ class Auto:
 
     def _key(self, entry: Entry, admission: Admission) -> float:
         """To be minimised: the objective, or less the hypervolume of the front where there are several."""
-        if not entry.scores or admission.status == "duplicate":
+        if not entry.scores or entry.provisional or admission.status == "duplicate":
             return math.inf
         if len(self._objectives) == 1:
             return rank_key(entry.scores, self._objectives)[0]
@@ -327,9 +327,10 @@ def _split(options: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, 
     own: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {name: {} for name in names}
     for key, value in options.items():
-        part, dot, option = key.partition(".")
-        if dot and part in parts:
-            parts[part][option] = value
+        found = [name for name in parts if key.startswith(f"{name}.")]  # names may hold dots themselves: package.module:Name
+        if found:
+            name = max(found, key=len)
+            parts[name][key[len(name) + 1 :]] = value
         else:
             own[key] = value
     return own, parts

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from agentopt.core.candidate import Candidate, Proposal, candidate_id
-from agentopt.core.chat import ChatRequest, Prompt
+from agentopt.core.chat import ChatRequest, ModelError, Prompt
 from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.options import read_options
@@ -44,6 +44,8 @@ _PARADIGMS = 3
 _EDIT_LINES = 12
 _DIGITS = 8
 """Of scores: near an optimum fewer would all look the same."""
+_FINAL = ("content_filter", "context_length")
+"""Errors that the same request would meet again: the plan counts as asked for, without any item."""
 _KNOWN = 400
 """So many of the last programs are compared with a new one."""
 _Ticket = dict[str, Any]
@@ -183,7 +185,12 @@ class Evolve:
         }
         sample = tally.plan.round + 1
         request = self._request(self._prompts.render(kind, slots), sample)
-        text = await ask_for_text(self._chat, request, Random(request.digest), _LONGEST_PLAN)
+        try:
+            text = await ask_for_text(self._chat, request, Random(request.digest), _LONGEST_PLAN)
+        except ModelError as error:
+            if error.kind in _FINAL:
+                error.memo = {"plan": Plan(kind, sample, tally.made).to_json()}
+            raise
         return Plan(kind, sample, tally.made, items_of(text, number))
 
     def _form(self, parent: Entry, rng: Random) -> str:

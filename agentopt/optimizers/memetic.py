@@ -93,7 +93,7 @@ class Memetic:
     def observe(self, entry: Entry, admission: Admission) -> None:
         for part in self._parts.values():
             part.observe(entry, admission)
-        score = rank_key(entry.scores, self._first)[0] if entry.scores else math.inf
+        score = rank_key(entry.scores, self._first)[0] if entry.scores and entry.provisional is None else math.inf
         credit = self._credit.get(entry.candidate.optimizer)
         if credit is not None and admission.status != "duplicate":
             credit.add(float(score < self._best), self._options.decay)

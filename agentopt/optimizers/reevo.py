@@ -279,7 +279,7 @@ class _Told:
         if entry.scores:
             member = _Member(entry.id, entry.candidate.values, entry.scores, rank_key(entry.scores, self._first)[0])
         self.seed = self.seed or member
-        if member.key < (self.elite.key if self.elite else math.inf):
+        if entry.provisional is None and member.key < (self.elite.key if self.elite else math.inf):
             self.elite = member
         failure = entry.failure
         if failure and failure not in self.failures and admission.status != "duplicate" and failure.kind != "infrastructure":

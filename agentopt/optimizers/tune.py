@@ -178,7 +178,7 @@ class Tune:
             structure = plan.structure
         else:
             structure = self._structure(entry, score)
-        if structure and math.isfinite(score):
+        if structure and math.isfinite(score) and entry.provisional is None:
             self._remember(_Known(entry.id, structure, score, entry.candidate.values))
 
     # -- the fold

@@ -23,7 +23,7 @@ SEEDS = {
     "stages": {"combined_score": 1.5},
     "mean": {"combined_score": 4.0},
     "container": {"combined_score": 0.5},
-    "runs": {"combined_score": 2 - math.pi},
+    "repeats": {"combined_score": 2 - math.pi},
     "ours/problems/line": {"score": 5.0},
     "declared": {"distance": 6.0, "size": 12.0},
     "several": {"score": 2.0},
@@ -57,6 +57,14 @@ def test_failures_have_kinds():
     endless.limits = agentopt.Limits(seconds=1.0, memory_mb=2048)
     assert score_candidate(endless, {"initial_program": "while True:\n    pass\n"}).failure.kind == "timeout"
     assert score_candidate(folder("mean"), {"initial_program": "endless\n"}).failure.kind == "nonfinite"
+
+
+def test_a_seed_that_does_not_end_is_stopped_and_the_message_says_what_allows_it_more(tmp_path):
+    (tmp_path / "evaluator.py").write_text("def evaluate(path):\n    while True:\n        pass\n")
+    (tmp_path / "initial_program.py").write_text("x = 1\n")
+    (tmp_path / "config.yaml").write_text("evaluator: {timeout: 1}\n")
+    with pytest.raises(agentopt.UserError, match=r"limits.seconds: 1 s; allow it more with --set limits.seconds=N"):
+        agentopt.evolve(tmp_path, budget="3evals", out=None)
 
 
 def test_nothing_of_the_user_is_there(tmp_path):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 
 import pytest
 
+from agentopt.loading import load_task
 from tests.adapters.judging import FOLDERS, folder, judge
 
 STAGES = {1: (0.2, 1), 2: (0.7, 2), 3: (1.5, 3)}
@@ -91,24 +93,24 @@ class TestEvaluate:
 
 class TestResultsFolder:
     def test_the_seed(self, tmp_path):
-        found = judge(folder("runs"), tmp_path).score
+        found = judge(folder("repeats"), tmp_path).score
         assert found.scores["combined_score"] == pytest.approx(2 - math.pi)
         assert "runs 3" in found.feedback
         assert "text_feedback: closer to pi" in found.feedback
         assert "42" not in found.feedback
 
     def test_one_that_is_not_correct_fails_with_the_error(self, tmp_path):
-        found = judge(folder("runs"), tmp_path, initial="def guess(seed):\n    return -seed\n")
+        found = judge(folder("repeats"), tmp_path, initial="def guess(seed):\n    return -seed\n")
         assert found.rejected.startswith("Validation failed: -1 is below zero")
 
     def test_one_that_raises(self, tmp_path):
-        assert "boom" in judge(folder("runs"), tmp_path, initial="def guess(seed):\n    raise ValueError('boom')\n").rejected
+        assert "boom" in judge(folder("repeats"), tmp_path, initial="def guess(seed):\n    raise ValueError('boom')\n").rejected
 
     def test_one_without_the_function(self, tmp_path):
-        assert "no function 'guess'" in judge(folder("runs"), tmp_path, initial="x = 1\n").rejected
+        assert "no function 'guess'" in judge(folder("repeats"), tmp_path, initial="x = 1\n").rejected
 
     def test_one_that_is_not_finite(self, tmp_path):
-        assert "combined_score is -inf" in judge(folder("runs"), tmp_path, initial="def guess(seed):\n    return 1e999\n").rejected
+        assert "combined_score is -inf" in judge(folder("repeats"), tmp_path, initial="def guess(seed):\n    return 1e999\n").rejected
 
     def test_nothing_written(self, tmp_path):
         place = tmp_path / "place"
@@ -138,6 +140,13 @@ class TestPrinted:
     def test_a_last_line_that_is_no_number(self, tmp_path):
         found = judge(folder("ours/problems/line"), tmp_path, gpt="import sys\nsys.exit(4)\n")
         assert found.rejected.startswith("the last line is to be the score and exited with 4")
+
+    def test_data_made_anew_are_the_same_for_every_candidate(self, tmp_path):
+        place = shutil.copytree(FOLDERS / "ours", tmp_path / "ours") / "problems/line"
+        made = "import random\nimport numpy\nimport gpt\nvalues = [random.random(), numpy.random.random()]\n"
+        (place / "eval.py").write_text(made + "print(sum(values))\n")
+        found = [judge(load_task(place), tmp_path / name, gpt=f"x = {name!r}\n").score.scores["score"] for name in ("one", "two")]
+        assert found[0] == found[1] != 0
 
 
 class TestCommand:

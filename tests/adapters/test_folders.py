@@ -59,7 +59,7 @@ class TestSettings:
         assert loading.load_task(place).notes[0].endswith("--model openai:a@0.5,openai:b")
 
     def test_of_shinka_in_python_and_yaml(self):
-        task = folder("runs")
+        task = folder("repeats")
         assert (task.goal, task.budget, task.limits.seconds) == ("Guess a number.", "8evals", 20)
         assert '"words": ["--workers", "2"]' in task.command[-1]
         models, ignored = task.notes
@@ -69,7 +69,7 @@ class TestSettings:
     def test_of_reevo(self):
         task = folder("ours/problems/line")
         assert task.goal == "Find a line.\nThe slope function takes a number."
-        assert (task.budget, task.limits.seconds, task.objectives[0].direction) == ("10evals", 15, "min")
+        assert (task.budget, task.limits.seconds, task.objectives[0].direction) == ("10evals", 45, "min")
         assert task.notes == ["config.yaml: without a meaning here, and so ignored: algorithm, pop_size"]
 
     def test_of_a_declared_command(self):
@@ -110,6 +110,11 @@ class TestFinding:
         task = loading.load_task(place)
         assert [p.path for p in task.resolved.values()] == ["initial_content.txt"]
         assert '"evaluator": "my_evaluator.py"' in task.command[-1]
+
+    @pytest.mark.parametrize("text", ["file_suffix: .rs\n", "language: rust\n"])
+    def test_of_two_programs_the_settings_name_one(self, tmp_path, text):
+        place = write(tmp_path / "f", initial_program_py="x = 1\n", initial_program_rs="x", evaluator_py=EVALUATOR, config_yaml=text)
+        assert [p.path for p in loading.load_task(place).resolved.values()] == ["initial_program.rs"]
 
     def test_links_that_leave_the_folder_are_seen(self, tmp_path):
         place = write(tmp_path / "f", initial_program_py="x = 1\n", evaluator_py=EVALUATOR)
@@ -160,6 +165,14 @@ class TestRefusals:
             ({"evaluator_py": EVALUATOR, "initial_program_py": "x", "config_yaml": "evaluator: {timeout: soon}\n"}, "evaluator.timeout is"),
             ({"instruction_md": "x", "tests__test_sh": "x"}, "a container of their own"),
             ({"evaluate_py": "# --program_path --results_dir\n"}, "write initial.py beside it"),
+            (
+                {"evaluate_py": "# --program_path --results_dir\n", "initial_py": "x", "initial_rs": "x"},
+                "initial.py and initial.rs are both",
+            ),
+            (
+                {"evaluator_py": EVALUATOR, "initial_program_py": "x", "initial_program_rs": "x"},
+                "write file_suffix in config",
+            ),
             ({"agentopt_toml": "x = 1\n"}, "the key 'x' is unknown"),
             ({"agentopt_toml": "command = [\n"}, "agentopt.toml: not a TOML file"),
             ({"agentopt_toml": "program = 'a'\n"}, "command is None; write for example"),
@@ -290,4 +303,5 @@ def test_the_command_line_scores_a_folder(level_3):
     assert done.returncode == 0, done.stderr
     assert "combined_score 0.133333" in done.stdout
     assert "self-reported" in done.stdout
+    assert "the evaluator on all: error_sum 6.5, first 0" in done.stdout
     assert "note: config.yaml: without a meaning here" in done.stdout

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 
 import pytest
 
@@ -57,6 +58,7 @@ class Tensor:
         (b"\xff", "\ufffd"),
         (Tensor(2.5), 2.5),
         ({"a"}, "{'a'}"),
+        (Decimal("0.5"), 0.5),
     ],
 )
 def test_values_become_plain(value, data):
@@ -122,6 +124,10 @@ class TestVerdict:
     def test_an_objective_that_is_not_there(self):
         with pytest.raises(Reject, match="the result has no number 'size'; it has: distance"):
             verdict(folder("declared"), said(metrics={"distance": 1.0}))
+
+    def test_a_score_may_be_written_as_text(self):
+        assert verdict(folder("points"), said(metrics={"combined_score": "0.25", "other": 4})).scores == {"combined_score": 0.25}
+        assert verdict(folder("points"), said(metrics={"combined_score": "none", "other": 4})).scores == {"combined_score": 4.0}
 
     def test_an_error_beside_a_score_is_a_remark(self):
         found = verdict(folder("points"), said(metrics={"combined_score": 0.5, "error": "one of ten failed"}))

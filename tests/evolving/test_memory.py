@@ -172,3 +172,7 @@ def test_a_model_may_be_asked_for_another_program_now_and_then() -> None:
     assert not known.may_repeat
     made(known, 10)
     assert known.may_repeat
+
+
+def test_without_extra_calls_no_model_is_asked_for_another_program() -> None:
+    assert not memory(extra_calls=0.0).may_repeat

@@ -491,6 +491,7 @@ def test_trade_offs_gain_too() -> None:
         ({"polish": -1}, "auto.polish is -1"),
         ({"arms": "reevo,reevo"}, "each once"),
         ({"arms": "auto,tune"}, "name other optimizers"),
+        ({"arms": "tune,,mutate"}, "name other optimizers"),
         ({"arms": 3}, "auto.arms is 3"),
         ({"nonsense": 1}, "auto.nonsense is unknown"),
         ({"mutate.tries": 1, "arms": "tune"}, r"auto.mutate.tries is unknown"),
@@ -504,3 +505,8 @@ def test_bad_options_are_refused(options: dict[str, Any], text: str) -> None:
 async def test_options_of_the_arms_reach_them() -> None:
     play = Play("toy-a,toy-b", **{"toy-a.step": 3.0})
     assert (play.toys["toy-a"].step, play.toys["toy-b"].step) == (3.0, 1.0)
+
+
+async def test_options_reach_an_arm_that_has_dots_in_its_name() -> None:
+    play = Play("toy-a.b:C,toy-a", **{"toy-a.b:C.step": 3.0, "toy-a.step": 5.0})
+    assert (play.toys["toy-a.b:C"].step, play.toys["toy-a"].step) == (3.0, 5.0)

@@ -632,6 +632,22 @@ def test_what_a_model_cannot_do_is_passed_on_and_takes_no_place(error: Exception
     assert proposal.memo["number"] == 0
 
 
+@pytest.mark.parametrize(("kind", "asked"), [("content_filter", 1), ("context_length", 1), ("server", 5)])
+def test_a_plan_that_a_model_will_never_make_is_not_asked_for_again_and_again(kind: Any, asked: int) -> None:
+    def script(request: ChatRequest) -> str | ChatReply:
+        if "directions" in request.purpose:
+            raise ModelError(kind, "no")
+        return inventive(card().parameters)(request)
+
+    play = Play(script=script, stall=0, novelty=0.0).rounds(5)
+    for _ in range(5):
+        try:
+            asyncio.run(play.history.ask())
+        except ModelError as error:
+            play.history.optimizer.observe_refusal(Refused(error.kind, {**error.memo, "error": str(error)}))  # type: ignore[attr-defined]
+    assert play.chat.steps.count("directions") == asked
+
+
 def test_the_reasons_of_failures_are_shown_and_ours_are_not() -> None:
     play = Play(**PLAIN).rounds(3)
     for number in range(6):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .evaluation import evaluate, plain
-from .ground import check_imports, is_missing, mirror, place, say_missing, use_standins
+from .ground import check_imports, fix_chance, is_missing, mirror, place, say_missing, use_standins
 
 __all__ = ["captured", "judge", "last_object", "main", "read_printed"]
 
@@ -123,6 +123,7 @@ def printed(orders: Any, folder: Path, program: Path) -> dict[str, Any]:
     start.mkdir(parents=True)
     os.chdir(str(start))
     sys.path.append(str(root))
+    fix_chance(folder)
     words = [word.replace("{root}", str(root)) for word in orders["words"]]
     return read_printed(*captured(script, words, (1, 2)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+import numbers
 import os
 import sys
 import traceback
@@ -111,4 +113,6 @@ def plain(value: Any) -> Any:
     size: Any = getattr(value, "size", None)
     if callable(size):  # of torch
         size = value.numel()
-    return plain(value.item()) if size == 1 and callable(getattr(value, "item", None)) else str(value)
+    if size == 1 and callable(getattr(value, "item", None)):
+        return plain(value.item())
+    return float(value) if size is None and isinstance(value, (numbers.Real, decimal.Decimal)) else str(value)
