@@ -53,9 +53,9 @@ def left_running(seconds: float = 3.0) -> list[str]:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        alive = [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
-        if not alive or time.monotonic() > until:
-            return [str(child) for child in alive]
+        children = psutil.Process().children(recursive=True)
+        if not children or time.monotonic() > until:
+            return [str(child) for child in children]
         time.sleep(0.02)
 
 

@@ -35,6 +35,8 @@ def test_no_text_holds(what: str) -> None:
     pattern = re.compile(FOREIGN[what], re.IGNORECASE)
     found = []
     for path in texts():
+        if what == "work that is not done" and path.parent.name == "recordings":
+            continue  # programs that models wrote, with variables of that name
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
             if match := pattern.search(line):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {match[0]}")
