@@ -21,7 +21,7 @@ pytestmark = [
 CIRCLES = 0.959764
 KNOWN = {
     "openevolve/examples/circle_packing_with_artifacts": (CIRCLES / 2.635, 1e-6),
-    "openevolve/examples/function_minimization": (1.4, 0.15),  # it draws random numbers
+    "openevolve/examples/function_minimization": (1.22, 0.25),  # it draws random numbers: 30 plain runs gave 1.005 to 1.448
     "skydiscover/benchmarks/math/circle_packing": (CIRCLES / 2.635, 1e-6),
     "ShinkaEvolve/examples/circle_packing": (CIRCLES, 1e-6),
     "reevo/problems/tsp_constructive": (6.2731, 5e-5),

@@ -107,6 +107,7 @@ def test_a_run_with_a_model_over_http(tmp_path: Path, monkeypatch: pytest.Monkey
     assert any("the point ended at" in user for user in users), "the scorer's feedback is shown"
 
 
+@pytest.mark.slow
 def test_the_ten_thousandth_candidate_costs_as_much_as_the_thousandth() -> None:
     play = Play()
     optimizer, task = play.history.optimizer, play.task

@@ -181,6 +181,7 @@ def test_told_again_it_answers_the_same(name: str, task: str, seed: int) -> None
     assert {"Refused", "failed", "dominated"} <= kinds
 
 
+@pytest.mark.slow
 def test_the_portfolio_keeps_its_speed() -> None:
     """Its real arms, each of which is told of every candidate."""
     card = TASKS["code"]
