@@ -97,7 +97,7 @@ class TestResultsFolder:
         assert found.scores["combined_score"] == pytest.approx(2 - math.pi)
         assert "runs 3" in found.feedback
         assert "text_feedback: closer to pi" in found.feedback
-        assert "42" not in found.feedback
+        assert "kept to itself" not in found.feedback
 
     def test_one_that_is_not_correct_fails_with_the_error(self, tmp_path):
         found = judge(folder("repeats"), tmp_path, initial="def guess(seed):\n    return -seed\n")

@@ -12,7 +12,7 @@ def valid(result):
 
 def together(results):
     score = -abs(sum(results) / len(results) - math.pi)
-    return {"combined_score": score, "public": {"runs": len(results)}, "private": {"key": 42}, "text_feedback": "closer to pi"}
+    return {"combined_score": score, "public": {"runs": len(results)}, "private": {"key": "kept to itself"}, "text_feedback": "closer to pi"}
 
 
 def main(program_path, results_dir, workers):
