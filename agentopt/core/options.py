@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar, cast
 
 from agentopt.core.errors import ConfigError
 
-__all__ = ["read_options"]
+__all__ = ["read_options", "split_options"]
 
 _Options = TypeVar("_Options")
 
@@ -23,6 +23,20 @@ def read_options(schema: type[_Options], given: Mapping[str, Any], where: str) -
             raise ConfigError(f"{where}.{key} is unknown; the options are: {known}")
         values[key] = _typed(value, defaults[key].__class__, f"{where}.{key}")
     return schema(**values)
+
+
+def split_options(options: Mapping[str, Any], parts: Iterable[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """``{"floor": .1, "tune.sigma": .5}`` -> own options, and those of each of the named parts."""
+    own: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {name: {} for name in parts}
+    for key, value in options.items():
+        # names may hold dots themselves: package.module:Name
+        name = max((name for name in found if key.startswith(f"{name}.")), key=len, default="")
+        if name:
+            found[name][key[len(name) + 1 :]] = value
+        else:
+            own[key] = value
+    return own, found
 
 
 def _typed(value: Any, kind: type, where: str) -> Any:

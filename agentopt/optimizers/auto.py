@@ -15,7 +15,7 @@ from agentopt.core.chat import ChatReply, ChatRequest, ModelError
 from agentopt.core.credit import Gains, Lineage, Pool, largest_share, rates
 from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Admission, Entry
-from agentopt.core.options import read_options
+from agentopt.core.options import read_options, split_options
 from agentopt.core.protocols import (
     Answer,
     Chat,
@@ -106,7 +106,7 @@ class Auto:
 
     def __init__(self, context: OptimizerContext) -> None:
         names = str(context.options.get("arms", AutoOptions.arms)).split(",")
-        own, parts = _split(context.options, [name.strip() for name in names])
+        own, parts = split_options(context.options, [name.strip() for name in names])
         self._options = read_options(AutoOptions, own, _NAME)
         self._arms = {arm.name: arm for arm in _built(context, self._options.names, parts)}
         pools = {asks: [arm.name for arm in self._arms.values() if arm.asks_model is asks] for asks in (True, False)}
@@ -320,20 +320,6 @@ def _built(context: OptimizerContext, names: Sequence[str], parts: Mapping[str, 
         for model in models:
             part = context.child(name, options, _Metered(context.chat.only(model)))
             yield _Arm(name if len(models) == 1 else f"{name}@{model}", part, True)
-
-
-def _split(options: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """``{"floor": .1, "tune.sigma": .5}`` -> own options, and those of each arm."""
-    own: dict[str, Any] = {}
-    parts: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, value in options.items():
-        found = [name for name in parts if key.startswith(f"{name}.")]  # names may hold dots themselves: package.module:Name
-        if found:
-            name = max(found, key=len)
-            parts[name][key[len(name) + 1 :]] = value
-        else:
-            own[key] = value
-    return own, parts
 
 
 def _unwrapped(candidate: Candidate, arm: _Arm) -> Candidate:

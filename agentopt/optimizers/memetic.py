@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from agentopt.core.candidate import Proposal
 from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Admission, Entry
-from agentopt.core.options import read_options
+from agentopt.core.options import read_options, split_options
 from agentopt.core.protocols import Answer, Exhausted, Optimizer, OptimizerContext, View, Wait
 from agentopt.core.selection import rank_key
 
@@ -64,7 +62,7 @@ class Memetic:
     """
 
     def __init__(self, context: OptimizerContext) -> None:
-        own, parts = _split(context.options)
+        own, parts = split_options(context.options, _CHILDREN)
         self._options = read_options(MemeticOptions, own, _NAME)
         self._parts: dict[str, Optimizer] = {name: context.child(name, parts[name], context.chat) for name in _CHILDREN}
         self._first = context.task.objectives[:1]
@@ -104,16 +102,3 @@ class Memetic:
         """The share of proposals that ``tune`` gets now."""
         tune, mutate = self._options.weight * self._credit["tune"].rate, self._credit["mutate"].rate
         return self._options.floor + (1.0 - 2.0 * self._options.floor) * tune / (tune + mutate)
-
-
-def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """``{"floor": .1, "tune.sigma": .5}`` -> own options, and those of each part."""
-    own: dict[str, Any] = {}
-    parts: dict[str, dict[str, Any]] = {name: {} for name in _CHILDREN}
-    for key, value in options.items():
-        part, dot, option = key.partition(".")
-        if dot and part in parts:
-            parts[part][option] = value
-        else:
-            own[key] = value
-    return own, parts
