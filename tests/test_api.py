@@ -128,7 +128,7 @@ def test_more_budget_lifts_a_spent_limit_of_another_unit():
     assert more.spent["evals"] > 10
     assert more.spent["rollouts"] <= 600
     assert more.summary["budget"] == "600rollouts"
-    timed = number("timed", budget="1s,100000evals", optimizer="tests.toys:Nothing")
+    timed = number("timed", budget="60s,100000evals", optimizer="tests.toys:Nothing")
     assert timed.status == "failed"
 
 

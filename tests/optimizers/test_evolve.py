@@ -23,7 +23,7 @@ from agentopt.loading import bundled_root
 from agentopt.optimizers.evolve import Evolve
 from agentopt.prompts.templates import Templates
 from agentopt.testing import FakeView, OptimizerContract, make_entry
-from agentopt.testing.history import History
+from tests.optimizers.playing import Playing
 from tests.optimizers.scripted import Script, ScriptedChat
 
 PLACE = Parameter("place", "code", "def place(item, bins):\n    return bins[0]\n", description="chooses a bin")
@@ -76,35 +76,15 @@ def strange(initial: str, number: int) -> str:
     return initial + "\n".join(lines) + "\n"
 
 
-class Play:
-    """A history of one optimizer, its chat at hand."""
+class Play(Playing):
+    """Of evolve, on a small task."""
 
-    def __init__(
-        self,
-        task: TaskCard | None = None,
-        script: Script | None = None,
-        *,
-        lag: int = 0,
-        failing: int = 0,
-        budget: int = 24_000,
-        **options: Any,
-    ) -> None:
-        self.task = task or card()
-        self.chat = ScriptedChat(script or inventive(self.task.parameters))
-        self.options, self.budget = options, budget
-        self.history = History(self.task, build(self.chat, self.task, budget, **options), lag=lag, failing=failing)
+    def __init__(self, task: TaskCard | None = None, script: Script | None = None, *, budget: int = 24_000, **options: Any) -> None:
+        task = task or card()
+        super().__init__(task, script or inventive(task.parameters), budget=budget, **options)
 
-    def rounds(self, count: int) -> Play:
-        asyncio.run(self.history.rounds(count))
-        return self
-
-    @property
-    def told(self) -> list[Entry]:
-        return [entry for entry, _ in self.history.told]
-
-    @property
-    def proposed(self) -> list[Proposal]:
-        return [proposal for answer in self.history.answers if isinstance(answer, Sequence) for proposal in answer]
+    def built(self, chat: ScriptedChat) -> Optimizer:
+        return build(chat, self.task, self.budget, **self.options)
 
     def users(self, step: str) -> list[str]:
         """The user turns of the requests of that step."""

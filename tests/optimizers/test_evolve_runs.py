@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,50 +13,18 @@ import pytest
 import agentopt
 from agentopt.core.candidate import Candidate
 from agentopt.core.evaluation import Admission
-from agentopt.core.protocols import OptimizerContext
-from agentopt.loading import bundled_root
-from agentopt.optimizers.evolve import Evolve
-from agentopt.prompts.templates import Templates
 from agentopt.testing import FakeView, make_entry, make_task
 from agentopt.testing.fake_llm import FakeLLM, Received, Step
-from tests.optimizers.scripted import ScriptedChat, improving
+from tests.optimizers.playing import Watched, run
+from tests.optimizers.scripted import ScriptedChat
 from tests.optimizers.test_evolve import Play
 
 OPTIONS: dict[str, Any] = {"stall": 6}
 
 
-class Watched:
-    """A factory of evolve with a chat of its own, and what was proposed in runs that it was used for."""
-
-    def __init__(self, **options: Any) -> None:
-        self._options = OPTIONS | options
-        self.chats: list[ScriptedChat] = []
-        self.operators: list[str] = []
-        self.ids: list[str] = []
-
-    def __call__(self, context: OptimizerContext) -> Evolve:
-        self.chats.append(ScriptedChat(improving(context.task.parameters)))
-        prompts = Templates("evolve", [bundled_root("prompts")], 20_000)
-        return Evolve(replace(context, options=self._options, chat=self.chats[-1], prompts=prompts))
-
-    @property
-    def on_event(self) -> Callable[[Any, Any], None]:
-        def see(event: Any, state: Any) -> None:
-            if event.kind == "proposed":
-                self.operators.append(event.data["operator"])
-                self.ids.append(event.data["candidate"])
-
-        return see
-
-
-def run(watched: Watched, budget: str, workers: int = 1, out: Path | None = None) -> agentopt.Result:
-    task = make_task(code=False)
-    return agentopt.evolve(task, optimizer=watched, budget=budget, executor="inline", workers=workers, out=out, on_event=watched.on_event)
-
-
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_run_improves_its_seed(workers: int) -> None:
-    watched = Watched()
+    watched = Watched("evolve", **OPTIONS)
     result = run(watched, "40evals", workers)
     assert result.best.scores["distance"] < result.seed.scores["distance"]
     assert len(watched.ids) == 40
@@ -68,9 +34,9 @@ def test_a_run_improves_its_seed(workers: int) -> None:
 
 @pytest.mark.parametrize("first", [3, 7, 18])
 def test_a_run_that_goes_on_proposes_what_it_would_have_proposed(tmp_path: Path, first: int) -> None:
-    whole = Watched()
+    whole = Watched("evolve", **OPTIONS)
     run(whole, "30evals")
-    parted = Watched()
+    parted = Watched("evolve", **OPTIONS)
     run(parted, f"{first}evals", out=tmp_path / "run")
     agentopt.resume(tmp_path / "run", budget=f"+{30 - first}evals", task=make_task(code=False), optimizer=parted, on_event=parted.on_event)
     assert parted.ids == whole.ids

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentopt.core.candidate import Candidate, Proposal
+from agentopt.core.candidate import Candidate
 from agentopt.core.chat import ChatReply, ChatRequest, ModelError
 from agentopt.core.errors import BudgetSpent, ConfigError
 from agentopt.core.evaluation import Admission, Entry, Evaluation, Failure
@@ -23,6 +23,7 @@ from agentopt.optimizers.reevo import Reevo
 from agentopt.prompts.templates import Templates
 from agentopt.testing import FakeView, OptimizerContract, make_entry
 from agentopt.testing.history import History
+from tests.optimizers.playing import Playing
 from tests.optimizers.scripted import Script, ScriptedChat, improving
 
 PLACE = Parameter("place", "code", "def place(item, bins):\n    return bins[0]\n", description="chooses a bin")
@@ -44,35 +45,15 @@ def build(chat: ScriptedChat, task: TaskCard, budget: int = 30_000, **options: A
     return Reevo(OptimizerContext(task, options, nothing, nothing, chat, templates(budget)))
 
 
-class Play:
-    """A history of one optimizer, its chat at hand."""
+class Play(Playing):
+    """Of reevo, on a small task."""
 
-    def __init__(
-        self,
-        task: TaskCard | None = None,
-        script: Script | None = None,
-        *,
-        lag: int = 0,
-        failing: int = 0,
-        budget: int = 30_000,
-        **options: Any,
-    ) -> None:
-        self.task = task or card()
-        self.chat = ScriptedChat(script or improving(self.task.parameters))
-        self.options, self.budget = options, budget
-        self.history = History(self.task, build(self.chat, self.task, budget, **options), lag=lag, failing=failing)
+    def __init__(self, task: TaskCard | None = None, script: Script | None = None, *, budget: int = 30_000, **options: Any) -> None:
+        task = task or card()
+        super().__init__(task, script or improving(task.parameters), budget=budget, **options)
 
-    def rounds(self, count: int) -> Play:
-        asyncio.run(self.history.rounds(count))
-        return self
-
-    @property
-    def told(self) -> list[Entry]:
-        return [entry for entry, _ in self.history.told]
-
-    @property
-    def proposed(self) -> list[Proposal]:
-        return [proposal for answer in self.history.answers if isinstance(answer, Sequence) for proposal in answer]
+    def built(self, chat: ScriptedChat) -> Optimizer:
+        return build(chat, self.task, self.budget, **self.options)
 
     def kinds(self) -> str:
         """``i`` nitial, ``c`` rossover, ``m`` utation of each answer, ``.`` for Wait."""

@@ -12,7 +12,8 @@ def valid(result):
 
 def together(results):
     score = -abs(sum(results) / len(results) - math.pi)
-    return {"combined_score": score, "public": {"runs": len(results)}, "private": {"key": "kept to itself"}, "text_feedback": "closer to pi"}
+    private = {"key": "kept to itself"}
+    return {"combined_score": score, "public": {"runs": len(results)}, "private": private, "text_feedback": "closer to pi"}
 
 
 def main(program_path, results_dir, workers):
