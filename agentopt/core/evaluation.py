@@ -65,7 +65,7 @@ class Measured:
 class Rollout:
     """One candidate on one case, one repeat. ``output`` is the digest of the output's bytes, ``printed`` of what it printed.
 
-    ``artifacts`` are the digests, by name, of the bytes that ``run`` handed to ``ctx.artifact``.
+    ``artifacts`` are the digests, by name, of the bytes that ``run`` handed to ``ctx.artifact``; ``trace`` that of the recorded trace.
     """
 
     case: str
@@ -78,6 +78,7 @@ class Rollout:
     output: str = ""
     printed: str = ""
     artifacts: Mapping[str, str] = field(default_factory=dict[str, str])
+    trace: str = ""
     failure: Failure | None = None
     measured: Measured = field(default_factory=Measured)
 
@@ -88,7 +89,7 @@ class Rollout:
     def to_json(self) -> dict[str, Any]:
         """Only what differs from the default: this is the bulk of a log."""
         data: dict[str, Any] = {"case": self.case, "split": self.split, "repeat": self.repeat, "rng_seed": self.rng_seed}
-        for name in ("scores", "measures", "feedback", "output", "printed", "artifacts"):
+        for name in ("scores", "measures", "feedback", "output", "printed", "artifacts", "trace"):
             if value := getattr(self, name):
                 data[name] = value
         if self.failure:
@@ -110,6 +111,7 @@ class Rollout:
             output=data.get("output", ""),
             printed=data.get("printed", ""),
             artifacts=data.get("artifacts", {}),
+            trace=data.get("trace", ""),
             failure=Failure.from_json(failure) if failure else None,
             measured=Measured(*data.get("measured", ())),
         )

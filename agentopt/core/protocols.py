@@ -107,6 +107,10 @@ class View(Protocol):
         """
         ...
 
+    def traces(self, entry: Entry) -> Iterator[tuple[Rollout, bytes]]:
+        """Its search rollouts that were traced, each with the trace as ``trace.jsonl`` reads it; read from the log one by one."""
+        ...
+
 
 @runtime_checkable
 class Optimizer(Protocol):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from agentopt.core.candidate import Candidate
-from agentopt.core.evaluation import Entry
+from agentopt.core.evaluation import Entry, Rollout
 from agentopt.core.protocols import TaskCard
 from agentopt.core.text import clean_text
 from agentopt.engine.run import Run
@@ -56,6 +56,11 @@ class RunView:
         digests = {**told.artifacts, **({"printed": told.printed} if told.printed else {})}
         read = {name: self._text(digest, limit) for name, digest in digests.items()}
         return {name: text for name, text in read.items() if text}
+
+    def traces(self, entry: Entry) -> Iterator[tuple[Rollout, bytes]]:
+        for rollout in entry.evaluation.rollouts if entry.evaluation else ():
+            if rollout.split == "train" and rollout.trace:
+                yield rollout, self._run.store.get(rollout.trace)
 
     def _text(self, digest: str, limit: int) -> str:
         try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
 from agentopt.core.candidate import Candidate
-from agentopt.core.evaluation import Aggregate, Entry, Evaluation, Failure, FailureKind
+from agentopt.core.evaluation import Aggregate, Entry, Evaluation, Failure, FailureKind, Rollout
 from agentopt.core.protocols import TaskCard
 from agentopt.core.task import Case, Objective, Parameter, Score, Task
 
@@ -125,3 +125,7 @@ class FakeView:
     def texts(self, entry: Entry, limit: int) -> Mapping[str, str]:
         """Nothing: made-up rollouts leave nothing behind."""
         return {}
+
+    def traces(self, entry: Entry) -> Iterator[tuple[Rollout, bytes]]:
+        """None: nobody recorded any."""
+        return iter(())
