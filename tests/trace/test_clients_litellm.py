@@ -44,16 +44,16 @@ class Stream:
         return self
 
     def __next__(self):
-        chunk = next(self._chunks)
-        if isinstance(chunk, Exception):
-            raise chunk
-        return chunk
+        return self._step(StopIteration)
 
     async def __anext__(self):
-        try:
-            return next(self)
-        except StopIteration:
-            raise StopAsyncIteration from None
+        return self._step(StopAsyncIteration)
+
+    def _step(self, end):
+        chunk = next(self._chunks, end)
+        if chunk is end or isinstance(chunk, Exception):
+            raise chunk
+        return chunk
 
 
 def chunk(text, finish=None):
