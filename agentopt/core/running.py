@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import __future__
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from importlib import import_module
+from types import CodeType
+from typing import Any, NamedTuple, Protocol, cast
 
-__all__ = ["RUNNER", "CodeCall", "CodeFailed", "CodeRunner"]
+from agentopt.core import wire
+from agentopt.core.errors import ConfigError
+
+__all__ = [
+    "RUNNER",
+    "CodeCall",
+    "CodeFailed",
+    "CodeRunner",
+    "Import",
+    "Source",
+    "default_runner",
+    "execute",
+    "set_default_runner",
+    "unsendable",
+]
+
+
+class Import(NamedTuple):
+    """Among ``uses``: the module of this name, imported where the code runs."""
+
+    module: str
+
+
+class Source(NamedTuple):
+    """Among ``uses``: what ``text`` defines under the name ``entry``. It sees the other uses."""
+
+    text: str
+    entry: str
 
 
 @dataclass(frozen=True)
 class CodeCall:
-    """A call of the function ``entry`` that ``source`` defines. ``uses`` are values of names that it takes from its surroundings."""
+    """A call of the function ``entry`` that ``source`` defines.
+
+    ``uses`` are the names that it takes from its surroundings: plain values, an Import or a Source.
+    """
 
     source: str
     entry: str
@@ -28,9 +61,12 @@ class CodeFailed(Exception):
         super().__init__(f"{kind}: {message}" if message else kind)
         self.kind, self.message = kind, message
 
+    def __reduce__(self) -> tuple[type[CodeFailed], tuple[str, str]]:
+        return type(self), (self.kind, self.message)
+
 
 class CodeRunner(Protocol):
-    """Calls code. What goes in and comes out is plain data (``core.wire``)."""
+    """Calls code. What goes in and comes out is plain data (``core.wire``): a tuple comes out as a list."""
 
     @property
     def sandbox(self) -> str:
@@ -46,3 +82,61 @@ class CodeRunner(Protocol):
 
 RUNNER: ContextVar[CodeRunner | None] = ContextVar("agentopt_code_runner", default=None)
 """Who calls code here; nobody, unless somebody who wires things put a runner in."""
+
+_UNEVALUATED = __future__.annotations.compiler_flag
+
+_default: Callable[[], CodeRunner] | None = None
+
+
+def set_default_runner(open_runner: Callable[[], CodeRunner]) -> None:
+    """Who calls learnt code where ``RUNNER`` is empty. ``open_runner`` is asked at each such call."""
+    global _default
+    _default = open_runner
+
+
+def default_runner() -> CodeRunner:
+    """Raises ConfigError where nobody offered one."""
+    if _default is None:
+        raise ConfigError("no sandbox is set up to call learnt code; import agentopt.trainables, or give trust=True to run it in this process")
+    return _default()
+
+
+def execute(source: str, file: str, uses: Mapping[str, Any], names: dict[str, Any]) -> None:
+    """Run ``source`` in the namespace ``names``, where it finds ``uses``. Raises whatever it raises.
+
+    Annotations are not evaluated: they may name what did not come along.
+    """
+    sources: list[tuple[str, Source]] = []
+    for name, used in uses.items():
+        if isinstance(used, Source):
+            sources.append((name, used))
+        else:
+            names[name] = import_module(used.module) if isinstance(used, Import) else used
+    for name, (text, entry) in sources:
+        exec(_compiled(text, f"{entry}.py"), names)
+        names[name] = names[entry]
+    exec(_compiled(source, file), names)
+
+
+def _compiled(source: str, file: str) -> CodeType:
+    return compile(source, file, "exec", _UNEVALUATED, dont_inherit=True)
+
+
+def unsendable(value: Any, where: str) -> str:
+    """Why ``value``, which is called ``where``, cannot cross to another process, with the path to what is wrong; empty if it can."""
+    try:
+        wire.encode(value)
+    except wire.WireError as error:
+        for step, item in _members(value):
+            if deeper := unsendable(item, where + step):
+                return deeper
+        return f"{where}: {error}"
+    return ""
+
+
+def _members(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, list | tuple):
+        return [(f"[{i}]", item) for i, item in enumerate(cast("list[Any]", value))]
+    if isinstance(value, Mapping):
+        return [(f"[{key!r:.80}]", item) for key, item in cast("Mapping[Any, Any]", value).items()]
+    return []
