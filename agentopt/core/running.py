@@ -1,9 +1,9 @@
 """Code as a parameter of a workflow: who calls it, so that what a model wrote stays behind walls."""
 
 from __future__ import annotations
-
 import __future__
-from collections.abc import Callable, Mapping
+
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -11,7 +11,6 @@ from types import CodeType
 from typing import Any, NamedTuple, Protocol, cast
 
 from agentopt.core import wire
-from agentopt.core.errors import ConfigError
 
 __all__ = [
     "RUNNER",
@@ -20,17 +19,20 @@ __all__ = [
     "CodeRunner",
     "Import",
     "Source",
-    "default_runner",
     "execute",
-    "set_default_runner",
     "unsendable",
 ]
 
 
 class Import(NamedTuple):
-    """Among ``uses``: the module of this name, imported where the code runs."""
+    """Among ``uses``: the module of this name, or its ``attribute``, imported where the code runs."""
 
     module: str
+    attribute: str = ""
+
+    def load(self) -> Any:
+        module = import_module(self.module)
+        return getattr(module, self.attribute) if self.attribute else module
 
 
 class Source(NamedTuple):
@@ -85,21 +87,6 @@ RUNNER: ContextVar[CodeRunner | None] = ContextVar("agentopt_code_runner", defau
 
 _UNEVALUATED = __future__.annotations.compiler_flag
 
-_default: Callable[[], CodeRunner] | None = None
-
-
-def set_default_runner(open_runner: Callable[[], CodeRunner]) -> None:
-    """Who calls learnt code where ``RUNNER`` is empty. ``open_runner`` is asked at each such call."""
-    global _default
-    _default = open_runner
-
-
-def default_runner() -> CodeRunner:
-    """Raises ConfigError where nobody offered one."""
-    if _default is None:
-        raise ConfigError("no sandbox is set up to call learnt code; import agentopt.trainables, or give trust=True to run it in this process")
-    return _default()
-
 
 def execute(source: str, file: str, uses: Mapping[str, Any], names: dict[str, Any]) -> None:
     """Run ``source`` in the namespace ``names``, where it finds ``uses``. Raises whatever it raises.
@@ -111,7 +98,7 @@ def execute(source: str, file: str, uses: Mapping[str, Any], names: dict[str, An
         if isinstance(used, Source):
             sources.append((name, used))
         else:
-            names[name] = import_module(used.module) if isinstance(used, Import) else used
+            names[name] = used.load() if isinstance(used, Import) else used
     for name, (text, entry) in sources:
         exec(_compiled(text, f"{entry}.py"), names)
         names[name] = names[entry]

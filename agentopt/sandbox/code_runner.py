@@ -66,7 +66,7 @@ class BoxedCode:
         self._limits = task.limits
         self._pid = os.getpid()
         self._boxes = _Boxes(_plan(task, sandbox), task.limits.seconds, room)
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._shut: kernel.Closed | None = None
@@ -87,34 +87,37 @@ class BoxedCode:
         return _value(await asyncio.wrap_future(self._begun(call)))
 
     def _begun(self, call: CodeCall) -> Future[Report]:
-        spec, data = _packed(call)
-        return asyncio.run_coroutine_threadsafe(self._boxes.report(spec, random.getrandbits(63), data), self._running())
-
-    def _running(self) -> asyncio.AbstractEventLoop:
         if self._pid != os.getpid():
             raise InfrastructureError("the code runner belongs to another process; a forked one has to open its own")
-        with self._lock:
-            if self._over:
-                raise InfrastructureError(_CLOSED)
-            if self._thread is None:
-                self._shut = kernel.Closed()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="agentopt-code", daemon=True)
-                self._thread.start()
+        spec, data = _packed(call)
+        with self._lock:  # so that nothing is begun on a loop that has ended
+            loop = self._running()
+            return asyncio.run_coroutine_threadsafe(self._boxes.report(spec, random.getrandbits(63), data), loop)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._over:
+            raise InfrastructureError(_CLOSED)
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._shut = kernel.Closed()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="agentopt-code", daemon=True)
+            self._thread.start()
         return self._loop
 
     def close(self) -> None:
         """Ends all boxes; calls that are under way end with InfrastructureError. May be called twice."""
-        with self._lock:
-            thread, self._thread, over, self._over = self._thread, None, self._over, True
-        if over or self._pid != os.getpid():
+        if self._pid != os.getpid():
             return
-        if thread is not None:
-            asyncio.run_coroutine_threadsafe(self._boxes.close(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join()
-        if self._shut is not None:
-            self._shut.end()
-        self._loop.close()
+        with self._lock:
+            self._over = True
+            loop, self._loop = self._loop, None
+        if loop is None or self._thread is None or self._shut is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._boxes.close(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        self._thread.join()
+        loop.close()
+        self._shut.end()
 
     def __enter__(self) -> BoxedCode:
         return self

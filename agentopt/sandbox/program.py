@@ -79,16 +79,16 @@ def uses_to_rows(uses: Mapping[str, Any]) -> list[list[Any]]:
     """Uses of a ``CodeCall`` as ``[name, how, what]``, where ``how`` is "value", "import" or "source"."""
     rows: list[list[Any]] = []
     for name, used in uses.items():
-        if isinstance(used, Import):
-            rows.append([name, "import", used.module])
+        if isinstance(used, Import | Source):
+            rows.append([name, "import" if isinstance(used, Import) else "source", list(used)])
         else:
-            rows.append([name, "source", list(used)] if isinstance(used, Source) else [name, "value", used])
+            rows.append([name, "value", used])
     return rows
 
 
 def uses_from_rows(rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    read: dict[str, Callable[[Any], Any]] = {"import": Import, "source": lambda what: Source(*what), "value": lambda what: what}
-    return {name: read[how](what) for name, how, what in rows}
+    forms: dict[str, Callable[..., Any]] = {"import": Import, "source": Source}
+    return {name: forms[how](*what) if how in forms else what for name, how, what in rows}
 
 
 class Program:
