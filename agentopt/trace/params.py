@@ -83,7 +83,16 @@ class Param:
     def parameter(self) -> Parameter:
         """As a task's parameter, with the value it has outside of candidates. Raises TaskError."""
         space = None if self.bounds is None else {"": self.bounds}
-        return Parameter(self.name, self.kind, self._value, description=self.description, space=space, trainable=self.trainable)
+        return Parameter(
+            self.name,
+            self.kind,
+            self._value,
+            description=self.description,
+            space=space,
+            trainable=self.trainable,
+            constraint=self.constraint,
+            project=self.projection,
+        )
 
 
 param = Param
