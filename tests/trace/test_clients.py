@@ -15,6 +15,8 @@ from agentopt.core.metering import METER, PRICES
 from agentopt.testing import FakeLLM, Step
 from agentopt.trace import openai_client
 from agentopt.trace.clients import capture_clients, captured, refuse_unmetered
+from agentopt.trace.flow import shown
+from agentopt.trace.node import node
 from agentopt.trace.params import Param, applied
 from agentopt.trace.recorder import record
 from agentopt.trace.traced import traced
@@ -53,7 +55,9 @@ def say(text):
 
 
 def rows(trace, kind="llm"):
-    return [row for row in trace.rows if row[1] == kind]
+    """As a graph shows them."""
+    found = [row for row in trace.rows if row[1] == kind]
+    return [(*row[:5], {role: shown(kept) for role, kept in (row[5] or {}).items()}, shown(row[6]), *row[7:]) for row in found]
 
 
 def only(trace, kind="llm"):
@@ -67,7 +71,7 @@ def only(trace, kind="llm"):
 def test_a_call_is_a_node_with_what_was_said_and_what_it_took(client_of):
     with FakeLLM([Step("four words are here")]) as server, looking() as trace:
         reply = client_of(server).chat.completions.create(model="m", messages=say("how many?"), temperature=0.5)
-    _, kind, name, span, args, kwargs, value, began, ended, meta = only(trace)
+    _, kind, name, span, args, kwargs, value, began, ended, meta, _ = only(trace)
     assert (kind, name, span, args) == ("llm", "m", -1, ())
     assert kwargs == {"messages": say("how many?")}
     assert value is reply.choices[0].message.content
@@ -119,6 +123,29 @@ def test_parameters_leave_without_a_record_too(client_of):
     with FakeLLM() as server, capture_clients(), applied({"p": "new"}):
         client_of(server).chat.completions.create(model=Param("m", "model"), messages=say(Param("old", "p")))
     assert server.requests[0].body == {"model": "m", "messages": say("new")}
+
+
+def test_proxies_leave_as_their_values_too(client_of):
+    with FakeLLM() as server, looking() as trace:
+        client_of(server).chat.completions.create(model="m", messages=say(node("hello")), temperature=node(0.5))
+    assert server.requests[0].body == {"model": "m", "messages": say("hello"), "temperature": 0.5}
+    assert only(trace)[9]["settings"] == {"temperature": 0.5}
+
+
+def test_what_one_call_said_reaches_the_next_in_the_graph(client_of):
+    system = Param("Answer like a poet.", "system")
+    with FakeLLM([Step("the first answer in full"), Step("the second answer")]) as server, looking() as trace:
+        client = client_of(server)
+        first = client.chat.completions.create(model="m", messages=[{"role": "system", "content": system}, *say("why?")])
+        told = "Judge this text: " + first.choices[0].message.content
+        client.responses.create(model="n", input=told)
+    graph = trace.graph()
+    one, two = graph.of_kind("llm")
+    (read,) = graph.of_kind("param")
+    assert read in graph.sources(one)
+    assert one in graph.sources(two)
+    assert graph[one].meta["tokens_out"] == 5
+    assert (graph[two].name, graph[two].value) == ("n", "the second answer")
 
 
 def test_tool_calls_are_the_value(client_of):
