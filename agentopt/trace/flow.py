@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 from agentopt.trace.functions import Function
@@ -31,7 +32,7 @@ _RIVALS = 8
 _HELD = frozenset({Snapshot, Linked})
 _SMALL = 1024
 _MUTE: frozenset[type[Any]] = frozenset(
-    {bool, type(None), type(Ellipsis), type(NotImplemented), type, type(len), type(lambda: 0), type(sys), More}
+    {bool, type(None), type(Ellipsis), type(NotImplemented), type(object), type(len), type(lambda: 0), type(sys), More}
 )
 _SHARED_EMPTY = frozenset({bytes, tuple, frozenset})
 
