@@ -6,6 +6,7 @@ import sys
 from random import Random
 
 import pytest
+
 from agentopt.trace import flow
 from agentopt.trace.params import Param
 from agentopt.trace.recorder import record
