@@ -120,7 +120,7 @@ def test_all_ways_to_read_see_the_candidate(prompt):
         lambda p: re.sub("t", p, "text"),
         lambda p: json.dumps({"p": p}),
         lambda p: os.path.join("a", p),
-        lambda p: open(p),
+        lambda p: os.stat(p),
         lambda p: "text".replace("t", p),
         lambda p: p in "text",
         lambda p: {p: 1},
