@@ -64,7 +64,7 @@ def only(trace, kind="llm"):
 def test_a_call_is_a_node_with_what_was_said_and_what_it_took(client_of):
     with FakeLLM([Step("four words are here")]) as server, looking() as trace:
         reply = client_of(server).chat.completions.create(model="m", messages=say("how many?"), temperature=0.5)
-    _, kind, name, span, args, kwargs, value, began, ended, meta = only(trace)
+    _, kind, name, span, args, kwargs, value, began, ended, meta, _ = only(trace)
     assert (kind, name, span, args) == ("llm", "m", -1, ())
     assert kwargs == {"messages": say("how many?")}
     assert value is reply.choices[0].message.content
