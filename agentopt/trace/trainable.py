@@ -119,12 +119,12 @@ class Trainable:
         @functools.wraps(self._function)
         def call(*args: Any, **kwargs: Any) -> Any:
             source = self.source()
-            with _annotated(source):
-                function = self._here(source)
-                if function is None:
-                    return self._runner().call(self._made(source, args, kwargs))
+            function = self._here(source)
             if function is self._function:
                 return function(*args, **kwargs)
+            if function is None:
+                with _annotated(source):
+                    return self._runner().call(self._made(source, args, kwargs))
             with _trusted(source):
                 return function(*args, **kwargs)
 
@@ -134,12 +134,12 @@ class Trainable:
         @functools.wraps(self._function)
         async def call(*args: Any, **kwargs: Any) -> Any:
             source = self.source()
-            with _annotated(source):
-                function = self._here(source)
-                if function is None:
-                    return await self._runner().acall(self._made(source, args, kwargs))
+            function = self._here(source)
             if function is self._function:
                 return await function(*args, **kwargs)
+            if function is None:
+                with _annotated(source):
+                    return await self._runner().acall(self._made(source, args, kwargs))
             with _trusted(source):
                 return await function(*args, **kwargs)
 
@@ -171,7 +171,8 @@ class Trainable:
         uses = self._surroundings.found()
         used, function = self._loaded.get(source, (None, None))
         if function is None or used is None or any(used[name] is not value for name, value in uses.items()):
-            function = self._executed(source, uses)
+            with _annotated(source):
+                function = self._executed(source, uses)
             if len(self._loaded) >= _KEPT:
                 self._loaded.clear()
             self._loaded[source] = uses, function

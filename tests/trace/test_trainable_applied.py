@@ -47,6 +47,24 @@ print("all of it")
 """
 
 
+def test_a_process_has_one_runner_for_all():
+    from agentopt import trainables
+
+    runner = trainables.shared_runner()
+    try:
+        assert trainables.shared_runner() is runner
+
+        @trainables.trainable(uses=["PROGRAM"])
+        def first(n):
+            return PROGRAM[:n]
+
+        first.param.set("def first(n):\n    return PROGRAM[n]\n")
+        assert first(0) == "\n"
+    finally:
+        runner.close()
+        trainables._opened.cache_clear()
+
+
 def test_learnt_code_is_called_in_a_box(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
