@@ -233,7 +233,7 @@ def _complaint(call: CodeCall) -> str:
 def _value(report: Report) -> Any:
     """What the function returned. Raises CodeFailed."""
     if report.failure is not None:
-        raise CodeFailed(report.failure.kind, report.failure.message)
+        raise CodeFailed.of(report.failure.kind, report.failure.message)
     try:
         return wire.decode(report.output, numpy_array, finite=False)
     except wire.WireError as error:

@@ -121,7 +121,7 @@ class Trainable:
             source = self.source()
             function = self._here(source)
             if function is self._function:
-                return function(*args, **kwargs)
+                return self._function(*args, **kwargs)
             if function is None:
                 with _annotated(source):
                     return self._runner().call(self._made(source, args, kwargs))
@@ -136,7 +136,7 @@ class Trainable:
             source = self.source()
             function = self._here(source)
             if function is self._function:
-                return await function(*args, **kwargs)
+                return await self._function(*args, **kwargs)
             if function is None:
                 with _annotated(source):
                     return await self._runner().acall(self._made(source, args, kwargs))
@@ -196,7 +196,7 @@ def _annotated(source: str) -> Generator[None]:
     try:
         yield
     except CodeFailed as failure:
-        raise CodeFailed(failure.kind, annotated(source, failure.message)) from failure.__cause__
+        raise CodeFailed.of(failure.kind, annotated(source, failure.message)) from failure.__cause__
 
 
 @contextmanager
@@ -207,7 +207,7 @@ def _trusted(source: str) -> Generator[None]:
     except CodeFailed:
         raise
     except (Exception, SystemExit) as error:
-        raise CodeFailed("crash", annotated(source, _described(error))) from error
+        raise CodeFailed.of("crash", annotated(source, _described(error))) from error
 
 
 def _described(error: BaseException) -> str:

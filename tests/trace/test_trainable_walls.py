@@ -103,6 +103,13 @@ def test_a_failure_is_recorded_with_its_lines_and_the_workflow_goes_on():
     assert move(1) == 4
 
 
+def test_a_workflow_catches_the_exceptions_that_it_expects():
+    with applied({"rows": "def rows(n):\n    return {}[n]\n"}), pytest.raises(KeyError, match="crash: "):
+        rows(1)
+    with applied({"rows": "def rows(n):\n    raise StopIteration\n"}), pytest.raises(CodeFailed, match="StopIteration"):
+        rows(1)
+
+
 @pytest.mark.parametrize(
     "nasty", ["raise SystemExit", "import os; os._exit(1)", "import sys; sys.setrecursionlimit(1 << 30); return move(x)"]
 )
