@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MethodType
 from typing import Any, TypedDict, Unpack, cast, overload
 
@@ -16,7 +17,7 @@ from agentopt.core.errors import ConfigError, TaskError
 from agentopt.core.running import RUNNER, CodeCall, CodeFailed, CodeRunner, Source, execute
 from agentopt.core.task import Parameter, Value
 from agentopt.trace.own_source import keep_signature, own_source
-from agentopt.trace.params import Param
+from agentopt.trace.params import Param, ParamOptions
 from agentopt.trace.traced import traced
 from agentopt.trace.uses import Surroundings
 
@@ -47,22 +48,23 @@ class TrainableOptions(TypedDict, total=False):
 
 
 class CodeParam(Param):
-    """A parameter of kind "code": ``entry`` is the function that its text defines."""
+    """A parameter of kind "code": ``entry`` is the function that its text defines, ``trust`` says that it runs without walls."""
 
-    __slots__ = ("entry",)
+    __slots__ = ("entry", "trust")
 
-    def __init__(self, source: str, name: str, entry: str, description: str, constraint: str) -> None:
-        self.entry = entry
+    def __init__(self, source: str, name: str, entry: str, trust: bool, **said: Unpack[ParamOptions]) -> None:
+        self.entry, self.trust = entry, trust
 
         def projection(value: Value) -> Value:
             keep_signature(value, entry, source)
             return value
 
-        super().__init__(source, name, "code", description=description, constraint=constraint, projection=projection)
+        said.setdefault("projection", projection)
+        super().__init__(source, name, "code", **said)
 
     def parameter(self) -> Parameter:
         """As a task's parameter."""
-        return Parameter(self.name, "code", self._value, entry=self.entry, description=self.description, trainable=self.trainable)
+        return replace(super().parameter(), entry=self.entry)
 
 
 class Trainable:
@@ -84,7 +86,8 @@ class Trainable:
             _check_kind(function, self._signature)
         doc = (inspect.getdoc(function) or "").partition("\n")[0]
         constraint = f"The code defines {entry}{self._signature}; this signature stays. {options.get('constraint', '')}".rstrip()
-        self.param = CodeParam(source, options.get("name", entry), entry, options.get("description", doc), constraint)
+        said = ParamOptions(description=options.get("description", doc), constraint=constraint)
+        self.param = CodeParam(source, options.get("name", entry), entry, self.trust, **said)
         self._loaded: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {}
         functools.update_wrapper(self, function)
         asynchronous = inspect.iscoroutinefunction(function)
@@ -106,6 +109,17 @@ class Trainable:
         if not self.trust:
             raise TypeError(_no_self(self.param.entry))
         return MethodType(self, instance)
+
+    def __copy__(self) -> Trainable:
+        """Itself, as its parameter."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trainable:
+        return self
+
+    def __reduce__(self) -> str:
+        """Pickled by name, as functions are."""
+        return self._function.__qualname__
 
     def source(self) -> str:
         """The code that counts here, recorded as a read."""

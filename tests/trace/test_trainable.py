@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
 import math as m
+import pickle
 import sys
 from collections import Counter
 
@@ -82,6 +84,18 @@ def test_the_parameter_is_the_source_without_its_decorator():
     assert (rich.param.name, rich.param.parameter().entry, rich.param.description) == ("rule", "rich", "How to count.")
     assert rich.param.constraint.endswith("It is fast.")
     assert "# as the user wrote it" in rich.param.parameter().initial
+
+
+def test_what_holds_for_its_values_goes_along():
+    parameter = rich.param.parameter()
+    assert (rich.param.trust, trainable(trust=True, uses="LIMIT")(helper).param.trust) == (False, True)
+    assert (parameter.constraint, parameter.project) == (rich.param.constraint, rich.param.projection)
+
+
+def test_copies_are_itself():
+    assert copy.deepcopy([plain])[0] is plain
+    assert copy.copy(plain) is plain
+    assert pickle.loads(pickle.dumps(plain)) is plain
 
 
 def test_it_looks_like_the_function():
