@@ -16,6 +16,7 @@ from typing import Any, TypedDict, Unpack, cast, overload
 from agentopt.core.errors import ConfigError, TaskError
 from agentopt.core.running import RUNNER, CodeCall, CodeFailed, CodeRunner, Source, execute
 from agentopt.core.task import Parameter, Value
+from agentopt.trace.node import plain
 from agentopt.trace.own_source import keep_signature, own_source
 from agentopt.trace.params import Param, ParamOptions
 from agentopt.trace.traced import traced
@@ -177,8 +178,9 @@ class Trainable:
         return self._load(source) if self.trust else None
 
     def _made(self, source: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CodeCall:
+        """Nodes and parameters among the arguments are sent as their values."""
         self._signature.bind(*args, **kwargs)  # a wrong call is the caller's fault, not the code's
-        return CodeCall(source, self.param.entry, args, kwargs, self._surroundings.found())
+        return CodeCall(source, self.param.entry, plain(args), plain(kwargs), self._surroundings.found())
 
     def _load(self, source: str) -> Callable[..., Any]:
         """Trusted code, in this process: executed once, and again when something that it uses is another object."""

@@ -15,7 +15,8 @@ import pytest
 
 from agentopt.core.errors import ConfigError, TaskError
 from agentopt.core.running import RUNNER, CodeCall, CodeFailed, Import, Source, execute
-from agentopt.trace.params import applied
+from agentopt.trace.node import node
+from agentopt.trace.params import Param, applied
 from agentopt.trace.recorder import record
 from agentopt.trace.trainable import Trainable, annotated, trainable
 
@@ -202,6 +203,12 @@ def test_each_call_is_recorded_with_the_code_that_it_read(runner):
     ]
     assert graph.value(1) == "def plain(x, *, y=1):\n    return 1 / x\n"
     assert isinstance(graph.value(2), CodeFailed)
+
+
+def test_nodes_and_parameters_are_sent_as_their_values(runner):
+    word = Param(4, "word")
+    with applied({"plain": "def plain(x, *, y=1):\n    return [type(x[0]).__name__, y]\n", "word": 5}):
+        assert plain([node("a")], y=word) == ["str", 5]
 
 
 def test_a_trainable_may_use_another(runner):
