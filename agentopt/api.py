@@ -28,7 +28,7 @@ from agentopt.sandbox.levels import level_of
 from agentopt.store.find import find_run
 from agentopt.store.sqlite import SqliteStore
 
-__all__ = ["EvolveOptions", "aevolve", "evolve", "load_run", "resume"]
+__all__ = ["EvolveOptions", "OptimizerSpec", "aevolve", "aresume", "evolve", "load_run", "object_name", "resume"]
 
 OptimizerSpec = str | Mapping[str, Any] | Optimizer | Callable[[OptimizerContext], Optimizer]
 
@@ -105,8 +105,24 @@ def resume(
     """
     return _run_sync(
         lambda interruptible: _resume(Path(run), budget, _Given(task, optimizer, model), on_event, interruptible),
-        "an event loop's thread pool",
+        "agentopt.api.aresume",
     )
+
+
+async def aresume(
+    run: str | Path,
+    *,
+    budget: str | Mapping[str, float] | None = None,
+    task: Task | None = None,
+    optimizer: OptimizerSpec | None = None,
+    model: ChatModel | None = None,
+    on_event: Observer | None = None,
+) -> Result:
+    """``resume`` for callers that already run an event loop; cancel it to stop, the run can be resumed.
+
+    A ``budget`` by unit is that of the whole run, not what is added to it.
+    """
+    return await _resume(Path(run), budget, _Given(task, optimizer, model), on_event, lambda loop: None)
 
 
 def load_run(run: str | Path) -> Result:
@@ -198,7 +214,7 @@ async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible
 
 async def _resume(
     run: Path,
-    budget: str | None,
+    budget: str | Mapping[str, float] | None,
     given: _Given,
     on_event: Observer | None,
     interruptible: Interruptible,
@@ -208,12 +224,13 @@ async def _resume(
     store = SqliteStore.open(folder)
     try:
         state = fold(store.read())
-        more = parse_budget(budget, "--budget") if budget else {}
-        if state.finished and not more:
+        whole = budget if isinstance(budget, Mapping) else state.limits
+        more = parse_budget(budget, "--budget") if isinstance(budget, str) else {}
+        if state.finished and not more and whole == state.limits:
             write_summary(folder, state, store)
             return read_result(state, store, folder)
         job = _job_of(state, folder, given)
-        limits = _more_budget(state, more)
+        limits = _more_budget(state, more) if more else dict(whole)
         parts = job.parts(store, limits)  # what is wrong with them is said before anything is added to the log
         store.append("resumed", {"budget": limits})
         return await _drive(job, parts, SummaryWriter(folder, store, on_event), interruptible, started)
@@ -282,6 +299,11 @@ def _is_spent(state: RunState, unit: str) -> bool:
     return unit == "seconds" or state.counted.get(unit, 0.0) >= state.limits[unit]
 
 
+def object_name(optimizer: Any) -> str:
+    """How the log names an optimizer that was given as an object."""
+    return f"{models.OBJECT}{getattr(optimizer, '__name__', type(optimizer).__name__)}"
+
+
 def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, Any, ChatModel | None]:
     """The validated settings, and the optimizer and the model if they were given as objects."""
     own = {"budget": task.budget} if task.budget else {}
@@ -295,7 +317,7 @@ def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, 
     if optimizer is None or isinstance(optimizer, str | Mapping):
         optimizer = None
     else:
-        flags["optimizer"] = {"name": f"object {getattr(optimizer, '__name__', type(optimizer).__name__)}"}
+        flags["optimizer"] = {"name": object_name(optimizer)}
     model = flags.get("model")
     if model is None or isinstance(model, str):
         model = None
