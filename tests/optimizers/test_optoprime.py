@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -22,6 +23,10 @@ from agentopt.loading import bundled_root
 from agentopt.optimizers.optoprime import OptoPrime
 from agentopt.prompts.templates import Templates
 from agentopt.testing import FakeView, OptimizerContract
+from agentopt.trace import jsonl
+from agentopt.trace.params import Param
+from agentopt.trace.recorder import record
+from agentopt.trace.traced import traced
 from tests.optimizers.playing import Playing
 from tests.optimizers.scripted import Script, ScriptedChat
 
@@ -438,3 +443,110 @@ def test_without_a_trainable_parameter_there_is_nothing_to_do() -> None:
     task = card(replace(PLACE, trainable=False))
     optimizer = build(ScriptedChat(suggesting({})), task)
     assert asked(optimizer, FakeView(task, [])) == Exhausted("the task has no trainable parameter")
+
+
+# --- traces
+
+PROMPT = Parameter("prompt", "prompt", "Plan.", description="tells the planner how to plan")
+
+
+@traced
+def plan(question: str, how: str) -> list[str]:
+    """Cuts a question into steps."""
+    return [f"{how} {word}" for word in question.split()]
+
+
+@traced
+def answer(steps: list[str]) -> str:
+    if len(steps) > 3:
+        raise ValueError("too many steps")
+    return f"answered in {len(steps)}"
+
+
+def recorded(question: str, remark: str = "") -> bytes:
+    """A run of two steps, of which the first reads a parameter."""
+    prompt = Param("Plan.", "prompt")
+    with record() as trace:
+        trace.input("question", question)
+        steps = None
+        with suppress(ValueError):
+            steps = plan(question, prompt.value)
+            answer(steps)
+        if remark:
+            trace.backward(steps, remark)
+    return jsonl.dump(trace.graph())
+
+
+def traced_prompt(*runs: tuple[Rollout, bytes], seed: int = 1, **options: Any) -> str:
+    task = card(PROMPT)
+    rollouts = [replace(run, trace=f"t{number}" if blob else "") for number, (run, blob) in enumerate(runs)]
+    told = entry(*rollouts, values={"prompt": "Plan."})
+    view = FakeView(task, [told], traces={f"t{number}": blob for number, (_, blob) in enumerate(runs) if blob})
+    chat = ScriptedChat(suggesting(task.parameters))
+    optimizer = build(chat, task, **options)
+    optimizer.observe(told, Admission("admitted"))
+    asked(optimizer, view, seed)
+    return chat.paid[0].messages[1].content
+
+
+def test_traced_runs_show_what_ran() -> None:
+    prompt = traced_prompt((rollout("a", 0.5, "the answer is short"), recorded("how far", "steps are vague")))
+    assert re.search(r"plan\w* = plan\(.*question=question", section(prompt, "Code"))
+    assert "answer" in section(prompt, "Code")
+    assert "Cuts a question into steps." in section(prompt, "Documentation")
+    assert "tells the planner how to plan" in section(prompt, "Documentation")
+    assert "how far" in section(prompt, "Inputs")
+    assert "answered in 2" in section(prompt, "Outputs") + section(prompt, "Others")
+    assert "Run 1 (case a): excess 0.5. the answer is short" in section(prompt, "Feedback")
+    assert "steps are vague" in section(prompt, "Feedback")
+    assert "<name>prompt</name>\n<value>\nPlan.\n</value>" in section(prompt, "Variables")
+
+
+def test_runs_of_one_structure_are_merged_into_one_listing_and_a_table() -> None:
+    prompt = traced_prompt(*((rollout(case, 0.5), recorded(f"how {case}")) for case in "abc"))
+    assert section(prompt, "Code").count("= plan(") == 1
+    for number, case in enumerate("abc", 1):
+        assert re.search(rf"run {number}: .*how {case}", section(prompt, "Inputs"))
+        assert f"Run {number} (case {case})" in section(prompt, "Feedback")
+
+
+def test_runs_without_a_trace_come_behind_those_with_one() -> None:
+    prompt = traced_prompt((rollout("a"), b""), (rollout("b", 0.5), recorded("how far")))
+    assert re.findall(r"^Run (\d) \(case (\w)\)", prompt, re.M) == [("1", "b"), ("2", "a")]
+
+
+def test_a_run_that_failed_shows_where() -> None:
+    prompt = traced_prompt((rollout("a"), recorded("one two three four five")))
+    assert "too many steps" in section(prompt, "Code") + section(prompt, "Feedback")
+
+
+def test_what_is_said_of_the_whole_run_is_said_once() -> None:
+    with record() as trace:
+        result = answer(["x"])
+        trace.output(result)
+        trace.backward(result, "too short", 0.5)
+    prompt = traced_prompt((rollout("a", 0.5, "too short"), jsonl.dump(trace.graph())))
+    assert section(prompt, "Feedback").count("too short") == 1
+
+
+def _named(name: str) -> Any:
+    def step(text: str) -> str:
+        return text[::-1]
+
+    step.__name__ = step.__qualname__ = name
+    return step
+
+
+def test_a_long_trace_keeps_the_budget_of_tokens() -> None:
+    steps = [traced(_named(f"step{number}")) for number in range(300)]
+    with record() as trace:
+        prompt = Param("Plan.", "prompt")
+        for step in steps:
+            step(f"{prompt.value} " * 20)
+    blob = jsonl.dump(trace.graph())
+    sizes = {tokens: len(traced_prompt((rollout("a", 0.5), blob), tokens=tokens).encode()) for tokens in (400, 4000)}
+    least = len(traced_prompt((rollout("a", 0.5), blob), graph=False).encode())
+    assert least < sizes[400] < least + 3 * 400 + 500
+    assert least + 3 * 2000 < sizes[4000] < least + 3 * 4000 + 500
+    bare = traced_prompt((rollout("a", 0.5), blob), graph=False)
+    assert section(bare, "Code") == section(bare, "Others") == ""
