@@ -135,6 +135,7 @@ class OptoPrime:
         self._drafts.add(memo)
         if admission.status != "duplicate":
             self._latest = entry.id
+        if admission.status != "duplicate" and not (entry.provisional and self._options.recall == "best"):
             new = {name: entry.candidate.values[name] for name in memo["new"]}
             self._attempts.add(Tried(new, entry.scores, show_rollouts(entry, self._objectives, _SHOWN_OF_ATTEMPTS)))
 

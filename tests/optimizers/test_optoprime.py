@@ -16,7 +16,7 @@ import pytest
 from agentopt.core.candidate import Candidate
 from agentopt.core.chat import ChatReply, ChatRequest, ModelError
 from agentopt.core.errors import BudgetSpent, ConfigError
-from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure, Rollout
+from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure, Provisional, Rollout
 from agentopt.core.protocols import Exhausted, Optimizer, OptimizerContext, Refused, TaskCard
 from agentopt.core.task import Objective, Parameter
 from agentopt.loading import bundled_root
@@ -257,6 +257,11 @@ def test_the_last_attempts_are_shown_with_what_came_of_them() -> None:
 def test_the_best_attempts_come_in_rising_order() -> None:
     memory = remembered([tried(1, 0.2), tried(2, 0.9), tried(3, None), tried(4, 0.1), tried(5, 0.5)], memory=3, recall="best")
     assert re.findall(r"said of (\d)", memory) == ["5", "1", "4"]
+    lucky, admission = tried(6, 0.01)
+    assert lucky.evaluation
+    unsure = replace(lucky, evaluation=replace(lucky.evaluation, provisional=Provisional("lead", 1, 8)))
+    assert "said of 6" not in remembered([(unsure, admission)], recall="best")
+    assert "said of 6" in remembered([(unsure, admission)])
 
 
 def test_attempts_of_others_are_not_its_memory() -> None:
