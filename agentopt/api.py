@@ -28,7 +28,18 @@ from agentopt.sandbox.levels import level_of
 from agentopt.store.find import find_run
 from agentopt.store.sqlite import SqliteStore
 
-__all__ = ["EvolveOptions", "Interruptible", "OptimizerSpec", "aevolve", "aresume", "evolve", "load_run", "resume", "run_sync"]
+__all__ = [
+    "EvolveOptions",
+    "Interruptible",
+    "OptimizerSpec",
+    "aevolve",
+    "aresume",
+    "evolve",
+    "load_run",
+    "object_name",
+    "resume",
+    "run_sync",
+]
 
 Interruptible = Callable[[Loop], None]
 _T = TypeVar("_T")
@@ -312,6 +323,11 @@ def _is_spent(state: RunState, unit: str) -> bool:
     return unit == "seconds" or state.counted.get(unit, 0.0) >= state.limits[unit]
 
 
+def object_name(optimizer: Any) -> str:
+    """How the log names an optimizer that was given as an object."""
+    return f"{models.OBJECT}{getattr(optimizer, '__name__', type(optimizer).__name__)}"
+
+
 def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, Any, ChatModel | None]:
     """The validated settings, and the optimizer and the model if they were given as objects."""
     own = {"budget": task.budget} if task.budget else {}
@@ -325,7 +341,7 @@ def _configure(task: Task, options: EvolveOptions) -> tuple[settings.RunConfig, 
     if optimizer is None or isinstance(optimizer, str | Mapping):
         optimizer = None
     else:
-        flags["optimizer"] = {"name": f"object {getattr(optimizer, '__name__', type(optimizer).__name__)}"}
+        flags["optimizer"] = {"name": object_name(optimizer)}
     model = flags.get("model")
     if model is None or isinstance(model, str):
         model = None

@@ -213,6 +213,8 @@ def fingerprint(task: Task, cases: Cases) -> str:
         described.append([("build", [*task.build]), ("command", [*task.command])])
     if task.sees:
         described.append([("sees", [repr(seen) for seen in task.sees])])
+    if kept := [(p.name, p.constraint, p.project is not None) for p in task.resolved.values() if p.constraint or p.project]:
+        described.append([("kept to", kept)])
     for members in cases.values():
         for case in members:
             digest.update(_bytes_of(case.input) + _bytes_of(case.expected))

@@ -77,6 +77,8 @@ class TaskCard:
     """What one candidate may use; None where nothing is known of it."""
     imports: tuple[str, ...] = ()
     """Modules that are sure to be there."""
+    cases: tuple[str, ...] = ()
+    """The ids of the train cases, in the order of ``inputs``; empty where nothing is known of them."""
 
 
 @runtime_checkable

@@ -146,6 +146,11 @@ class Journey:
     async def _search(self, box: _Box, opened: Open) -> None:
         """Stage after stage of the train rollouts, until all that it may have are done or a rule says that the rest is not worth it."""
         schedule, total = self._schedule, self._schedule.size("train")
+        if opened.refused:
+            refused = Evaluation(opened.candidate.id, failure=Failure("refused", opened.refused), sandbox=self._parts.executor.sandbox)
+            self._log(opened, "evaluated", {**_evaluated(refused), "stage": "train"})
+            opened.evaluated = True
+            return
         jobs = schedule.jobs("train")
         looks = schedule.stages() if opened.incumbent or not self._rules.staged else [total]
         found: dict[str, Any] = {}

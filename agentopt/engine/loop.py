@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Coroutine, Sequence
+from dataclasses import replace
 from heapq import heappop, heappush
 from typing import Any
 
 from agentopt.core.candidate import Candidate, Proposal
 from agentopt.core.chat import ModelError
-from agentopt.core.errors import BudgetSpent, ConfigError, RunFailed
+from agentopt.core.conform import conform_all
+from agentopt.core.errors import BudgetSpent, ConfigError, RunFailed, TaskError
 from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.fold import RunState
 from agentopt.core.protocols import Answer, Exhausted, ObservesRefusals, Refused, Wait
@@ -266,12 +268,15 @@ class Loop:
         wrong = set(proposal.values) ^ set(run.parts.card.parameters)
         if wrong:
             raise RunFailed(f"the optimizer {self._optimizer_name} proposed values that miss or add the parameter {min(wrong)!r}")
+        proposal, refused = self._conformed(proposal)
         candidate = Candidate.of(proposal, run.parts.card.parameters, run.known.next_generation(proposal.parents))
         duplicate = candidate.id in run.known
         opened = self._open(candidate)
+        opened.refused = refused
         data = encode_candidate(candidate, run.parts.store.put) | {"index": index, "ticket": opened.ticket}
-        run.append("proposed", data | self._calls(index) | ({"duplicate": True} if duplicate else {}))
-        self._stopping.note_ask(new=not duplicate)
+        data |= self._calls(index) | ({"duplicate": True} if duplicate else {}) | ({"refused": refused} if refused else {})
+        run.append("proposed", data)
+        self._stopping.note_ask(new=not duplicate and not refused)
         if duplicate:
             self._journey.give_back()
             self._start(self._tell_duplicate(opened))
@@ -280,6 +285,15 @@ class Loop:
         run.known.start(candidate)
         run.open[candidate.id] = opened
         self._start(self._evaluate(opened))
+
+    def _conformed(self, proposal: Proposal) -> tuple[Proposal, str]:
+        """The proposal with values that may be tried, or as it is and why they may not. Raises RunFailed for a projection that fails."""
+        try:
+            return replace(proposal, values=conform_all(proposal.values, self._run.parts.card.parameters)), ""
+        except ValueError as error:
+            return proposal, str(error)
+        except TaskError as error:
+            raise RunFailed(str(error)) from error
 
     def _open(self, candidate: Candidate) -> Open:
         run, parts = self._run, self._run.parts

@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple, cast
 
+from agentopt.core.running import Import, Source, execute
 from agentopt.core.task import Kind, Parameter, Value, Values
 
-__all__ = ["BuildError", "Piece", "Program", "Stage", "pieces_from_json", "pieces_of", "pieces_to_json"]
+__all__ = ["BuildError", "Piece", "Program", "Stage", "pieces_from_json", "pieces_of", "pieces_to_json", "uses_from_rows", "uses_to_rows"]
 
 _SUFFIXES = {
     "c": ".c",
@@ -41,6 +42,8 @@ class Piece(NamedTuple):
     language: str
     entry: str | None
     path: str | None
+    uses: Sequence[Sequence[Any]] | None = None
+    """Rows of what the module holds before its code is executed: a code parameter of a workflow. None for those of tasks."""
 
     @property
     def is_python(self) -> bool:
@@ -70,6 +73,22 @@ def pieces_to_json(pieces: Sequence[Piece]) -> list[list[Any]]:
 
 def pieces_from_json(rows: Sequence[Sequence[Any]]) -> list[Piece]:
     return [Piece(*row) for row in rows]
+
+
+def uses_to_rows(uses: Mapping[str, Any]) -> list[list[Any]]:
+    """Uses of a ``CodeCall`` as ``[name, how, what]``, where ``how`` is "value", "import" or "source"."""
+    rows: list[list[Any]] = []
+    for name, used in uses.items():
+        if isinstance(used, Import | Source):
+            rows.append([name, "import" if isinstance(used, Import) else "source", list(used)])
+        else:
+            rows.append([name, "value", used])
+    return rows
+
+
+def uses_from_rows(rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    forms: dict[str, Callable[..., Any]] = {"import": Import, "source": Source}
+    return {name: forms[how](*what) if how in forms else what for name, how, what in rows}
 
 
 class Program:
@@ -150,7 +169,10 @@ class Stage:
         module.__file__ = piece.file
         linecache.cache[piece.file] = (len(piece.value), None, piece.value.splitlines(keepends=True), piece.file)
         sys.modules[piece.module] = self.modules[piece.module] = module
-        exec(compile(piece.value, piece.file, "exec", dont_inherit=True), module.__dict__)
+        if piece.uses is None:
+            exec(compile(piece.value, piece.file, "exec", dont_inherit=True), module.__dict__)
+        else:
+            execute(piece.value, piece.file, uses_from_rows(piece.uses), module.__dict__)
         return module
 
     def _import_placed(self, piece: Piece) -> ModuleType:

@@ -1,50 +1,274 @@
-"""From rows to a graph: who made what each call was given."""
+"""From rows to a graph: who made what each call was given.
+
+Rows are replayed in the order of their ticks: what a call was given is looked up at its begin, what it gave is known from its end on. The
+trace keeps every object, so an ``id`` is never used twice. An ``arg`` edge says that this very object came from that node:
+
+* the first to give an object made it; a call around that one which returns it hands it out, and stands for it from then on;
+* who returns what it was given made nothing, unless it changed it on the way: an ``inferred`` edge says that the object may have come
+  through it;
+* what two calls gave independently of each other (a constant, a cached object) came from either: ``inferred`` edges to both;
+* truth values, small numbers and interned texts are the same objects everywhere, and say nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
-from agentopt.trace.graph import Edge, Graph, Kind, Node, ParamInfo
+from agentopt.trace.functions import Function
+from agentopt.trace.generators import Items
+from agentopt.trace.graph import How, Kind
+from agentopt.trace.texts import Texts
+from agentopt.trace.values import ATOMS, ITEMS, Linked, More, Proxy, Snapshot, same, type_of
 
-__all__ = ["read_graph"]
+__all__ = ["Flow", "Outcome", "Row", "says_nothing", "shown"]
+
+Row = tuple[int, Kind, Any, int, tuple[Any, ...], "dict[str, Any] | None", Any, float, float, "dict[str, Any] | None", int]
+"""``(number, kind, what, span, args, kwargs, value, began, ended, meta, done)``; ``number`` and ``done`` are the ticks of begin and end."""
+_RIVALS = 8
+_HELD = frozenset({Snapshot, Linked})
+_SMALL = 1024
+_MUTE: frozenset[type[Any]] = frozenset(
+    {bool, type(None), type(Ellipsis), type(NotImplemented), type, type(len), type(lambda: 0), type(sys), More}
+)
+_SHARED_EMPTY = frozenset({bytes, tuple, frozenset})
 
 
-Row = tuple[int, Kind, Any, int, tuple[Any, ...], dict[str, Any] | None, Any, float, float, dict[str, Any] | None]
-"""``(number, kind, what, span, args, kwargs, value, began, ended, meta)``."""
+class Outcome(NamedTuple):
+    """What the workflow returned or raised."""
+
+    value: Any
 
 
-def read_graph(rows: Iterable[Row], start: float) -> Graph:
-    """One pass over the rows, in the order in which they began.
+def shown(value: Any) -> Any:
+    """What a graph shows of a value that a row holds."""
+    kind = type_of(value)
+    if kind is Snapshot:
+        return value.copy
+    if kind is Linked:
+        return shown(value.value)
+    return value.shown() if kind is Items else value
 
-    An argument came from the node that returned or read that very object; the trace keeps every object, so an ``id`` is never
-    used twice. Numbers, truth values and short texts may be the same object by chance and say nothing.
-    """
-    graph = Graph()
-    makers: dict[int, int] = {}
-    numbers: dict[int, int] = {}
-    for number, kind, what, span, args, kwargs, value, began, ended, _ in sorted(rows, key=lambda row: row[0]):
-        inputs: list[Edge] = []
-        literals: list[tuple[str, Any]] = []
-        for role, argument in _arguments(what, args, kwargs):
-            source = makers.get(id(argument))
-            if source is None:
-                literals.append((role, argument))
+
+class Flow:
+    """One replay of rows. Nodes are known by their place in the order of begins."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.rows = sorted(rows, key=_number)
+        self.places = {row[0]: place for place, row in enumerate(self.rows)}
+        self.spans = [self.places.get(row[3], -1) for row in self.rows]
+        self.origins: dict[int, int] = {}
+        """By the id of an object: the node that it came from; of one from outside ``~place`` of the first that was given it."""
+        self.doubts: dict[int, list[int]] = {}
+        """By the id of an object: nodes that it may also have come from."""
+        self.edges: dict[int, dict[tuple[int, str], How]] = {}
+        """By place: what its arguments came from, (place, role) -> how that is known."""
+        self.literals: dict[int, list[tuple[str, Any]]] = {}
+        self.proxies: list[tuple[int, str, Proxy]] = []
+        """Proxies that were given (place, role) or returned (role ``return``)."""
+        self.texts = Texts()
+        self._replay()
+
+    def _replay(self) -> None:
+        ends, at, gave, began = self._ends(), 0, self._gave, self._began
+        last = len(ends)
+        for place, row in enumerate(self.rows):
+            number = row[0]
+            while at < last and ends[at][0] < number:
+                gave(ends[at][1], ends[at][2])
+                at += 1
+            if row[4] or row[5]:
+                began(place, row)
+        for _, place, value in ends[at:]:
+            gave(place, value)
+
+    def _ends(self) -> list[tuple[int, int, Any]]:
+        ends: list[tuple[int, int, Any]] = []
+        for place, row in enumerate(self.rows):
+            value = row[6]
+            if type(value) is Items:
+                ends.extend((tick, place, item) for tick, item in value.given)
             else:
-                inputs.append(Edge(source, role))
-        name: str = what if isinstance(what, str) else what.name
-        numbers[number] = made = graph.add(
-            Node(0, kind, name, value, tuple(inputs), tuple(literals), numbers.get(span, -1), began - start, max(0.0, ended - began))
-        )
-        makers[id(value)] = made
-        if kind == "param":
-            graph.params[name] = _info(what)
-    return graph
+                ends.append((row[10], place, value))
+        ends.sort(key=_number)
+        return ends
+
+    # --- what was given
+
+    def _began(self, place: int, row: Row) -> None:
+        what, args = row[2], row[4]
+        if args:
+            roles = what.positional if type(what) is Function else ()
+            for position, value in enumerate(args):
+                self._take(place, roles[position] if position < len(roles) else f"arg{position}", value)
+        if row[5]:
+            for role, value in row[5].items():
+                self._take(place, role, value)
+
+    def _take(self, place: int, role: str, held: Any) -> None:
+        kind = type_of(held)
+        if kind is Linked and held.number in self.places:
+            self._edge(place, self.places[held.number], role, "arg")
+            return
+        value = held.value if kind in _HELD else held
+        if isinstance(value, Proxy):
+            self.proxies.append((place, role, value))
+            return
+        if self._trace_back(place, role, value):
+            return
+        self.literals.setdefault(place, []).append((role, shown(held)))
+        if kind is str:
+            self._guess(place, role, held)
+        elif kind not in ATOMS:
+            for item in _inside(held):
+                if isinstance(item, Proxy):
+                    self.proxies.append((place, role, item))
+                elif not self._trace_back(place, role, item) and type(item) is str:
+                    self._guess(place, role, item)
+
+    def _trace_back(self, place: int, role: str, value: Any) -> bool:
+        """Whether it is known which node made this object."""
+        key = id(value)
+        origin = self.origins.get(key)
+        if origin is None:
+            self.origins[key] = ~place
+            return False
+        for doubt in self.doubts.get(key, ()):
+            self._edge(place, doubt, role, "inferred")
+        return origin >= 0 and self._edge(place, origin, role, "arg")
+
+    def _guess(self, place: int, role: str, text: str) -> None:
+        for source in self.texts.find(text):
+            self._edge(place, source, role, "inferred")
+
+    def _edge(self, place: int, source: int, role: str, how: How) -> bool:
+        if self.rows[source][10] > self.rows[place][0] and self.is_inside(place, source):
+            return False  # a generator's own item, inside of it
+        edges = self.edges.setdefault(place, {})
+        if how == "arg" or (source, role) not in edges:
+            edges[source, role] = how
+        return True
+
+    # --- what was made
+
+    def _gave(self, place: int, held: Any) -> None:
+        kind = type_of(held)
+        value = held.value if kind is Snapshot else held
+        if isinstance(value, Proxy):
+            self.proxies.append((place, "return", value))
+            return
+        self._hand_out(place, value, held)
+        if kind is str:
+            self._remember(place, value)
+        elif kind not in ATOMS:
+            for item in _inside(held):
+                self._hand_out(place, item, item)
+                if type(item) is str:
+                    self._remember(place, item)
+
+    def _remember(self, place: int, text: str) -> None:
+        (self.texts.add_template if self.rows[place][1] == "param" else self.texts.add)(place, text)
+
+    def _hand_out(self, place: int, value: Any, held: Any) -> None:
+        if says_nothing(value):
+            return
+        key = id(value)
+        origin = self.origins.get(key)
+        if origin is None:
+            self.origins[key] = place
+        elif origin != place:
+            self._hand_on(place, origin, key, held)
+
+    def _hand_on(self, place: int, origin: int, key: int, held: Any) -> None:
+        """An object that was there before."""
+        row = self.rows[place]
+        given = _given(row, key)
+        if given is not None:
+            if type(held) is Snapshot and type(given) is Snapshot and not same(held.copy, given.copy):
+                self.origins[key] = place
+            else:
+                self._doubt(key, place)
+        elif self.is_inside(origin if origin >= 0 else ~origin, place) or (row[1] == "param" and self._reads(origin) is row[2]):
+            self.origins[key] = place
+        else:
+            if origin >= 0:
+                self._doubt(key, origin)
+                self.origins[key] = ~origin
+            self._doubt(key, place)
+
+    def _reads(self, place: int) -> Any:
+        return self.rows[place][2] if place >= 0 else None
+
+    def _doubt(self, key: int, place: int) -> None:
+        doubts = self.doubts.setdefault(key, [])
+        if place not in doubts:
+            doubts.append(place)
+            del doubts[:-_RIVALS]
+
+    def is_inside(self, place: int, span: int) -> bool:
+        """Whether a node happened during ``span``, or is it."""
+        while place > span:
+            place = self.spans[place]
+        return place == span
 
 
-def _info(param: Any) -> ParamInfo:
-    return ParamInfo(param.name, param.kind, param.description, param.constraint, param.trainable)
+def _number(row: Sequence[Any]) -> int:
+    return row[0]
 
 
-def _arguments(what: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> list[tuple[str, Any]]:
-    return [*((what.role(i), argument) for i, argument in enumerate(args)), *(kwargs or {}).items()]
+def says_nothing(value: Any) -> bool:
+    """Whether two who have this object may have it by chance."""
+    kind = type_of(value)
+    if kind is str:
+        return _is_interned(value)
+    if kind is int:
+        return -_SMALL <= value <= _SMALL
+    return kind in _MUTE or (kind in _SHARED_EMPTY and not value)
+
+
+def _is_interned(text: str) -> bool:
+    """Whether the interpreter gives this object to all who write this text: names, and on newer interpreters what it says itself."""
+    if len(text) < 2:
+        return True
+    known = getattr(sys, "_is_interned", None)
+    if known is not None:
+        return known(text)
+    if not (text.isascii() and text.replace("_", "a").isalnum()):
+        return False
+    return sys.intern(text[:1] + text[1:]) is text  # a copy: it is thrown away if nobody has interned the text
+
+
+def _given(row: Row, key: int) -> Any:
+    """What the row holds of the argument that is this object; None if there is none."""
+    for held in (*row[4], *(row[5] or {}).values()):
+        value = held.value if type(held) in _HELD else held
+        if id(value) == key:
+            return held
+        if type(value) not in ATOMS and any(id(item) == key for item in _inside(held)):
+            return True
+    return None
+
+
+def _inside(held: Any) -> Iterator[Any]:
+    """What builtin containers hold, at any depth: containers themselves, and other items."""
+    left = 2 * ITEMS
+    waiting: deque[Any] = deque()
+    if type(held) is Snapshot:
+        yield from held.parts
+        waiting.append(held.copy)
+    else:
+        waiting.append(held)
+    while waiting and left > 0:
+        items = waiting.popleft()
+        for item in list(cast("Mapping[Any, Any]", items).values()) if isinstance(items, dict) else _members(items):
+            left -= 1
+            if isinstance(item, dict | list | tuple | set | frozenset | deque):
+                waiting.append(item)
+            else:
+                yield item
+
+
+def _members(items: Any) -> Iterable[Any]:
+    return cast("Iterable[Any]", items) if isinstance(items, list | tuple | set | frozenset | deque) else ()

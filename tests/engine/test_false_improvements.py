@@ -58,6 +58,7 @@ async def run(effects: tuple[float, ...], rng_seed: int) -> tuple[int, int, int]
     return state.rollouts, len(children.kept), sum(new <= old for new, old in children.kept)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("effects", EFFECTS.values(), ids=EFFECTS)
 async def test_few_are_false_and_half_of_the_rollouts_do(effects: tuple[float, ...]):
     runs = [await run(effects, seed) for seed in range(RUNS)]

@@ -64,6 +64,7 @@ def of_kind(world: World, kind: str) -> list[Mapping[str, Any]]:
 KILLED = [({"evals": 7}, False), ({"evals": 7}, True), ({"rollouts": 100}, False)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("budget", "validation"), KILLED)
 async def test_kill_anywhere_and_resume_gives_the_identical_log(budget: dict[str, float], validation: bool):
     def make_world(**more: Any) -> World:
@@ -331,6 +332,7 @@ async def test_who_answers_like_an_earlier_one_is_its_duplicate():
         assert read_entry(world.store.read(subject=entry.id), world.store.get).scores == first.scores  # type: ignore[union-attr]
 
 
+@pytest.mark.thorough
 async def test_equal_answers_after_any_kill():
     whole = same_world(budget={"evals": 7})
     await whole.run()

@@ -346,6 +346,7 @@ LASTING = {
 }
 
 
+@pytest.mark.thorough
 @tried(LASTING)
 def test_a_fault_that_lasts_ends_the_run_in_one_sentence_and_nothing_is_lost(job, flags, undisturbed, name):
     make, word, said = LASTING[name]
@@ -468,6 +469,7 @@ def of_this_file(choice: str) -> list[str]:
     return [sys.executable, "-m", "pytest", *plain, "tests/hostile/test_faults.py"]
 
 
+@pytest.mark.thorough
 @takes_root
 def test_full_disks(tmp_path):
     disk = tmp_path / "tiny"
@@ -480,6 +482,7 @@ def test_full_disks(tmp_path):
     assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) == 3
 
 
+@pytest.mark.thorough
 @takes_root
 def test_the_faults_of_an_ordinary_user():
     done = users.run(of_this_file("ordinary_users_last or without_namespaces or (without and not lasts)"), 300)

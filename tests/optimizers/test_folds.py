@@ -169,6 +169,7 @@ def refuse(optimizer: Optimizer, refused: Refused) -> None:
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.thorough
 def test_told_again_it_answers_the_same(name: str, task: str, seed: int) -> None:
     run = Run(name, TASKS[task], seed)
     for number in range(18):
