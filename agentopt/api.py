@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from agentopt import assembly, loading, models, settings
 from agentopt.core.budget import add_budgets, parse_budget
@@ -19,6 +16,7 @@ from agentopt.core.errors import ConfigError, RunFailed, StoreError, UserError
 from agentopt.core.fold import RunState, fold
 from agentopt.core.protocols import Optimizer, OptimizerContext
 from agentopt.core.task import Task
+from agentopt.engine.foreground import Interruptible, run_sync
 from agentopt.engine.loop import Loop
 from agentopt.engine.plan import Observer, Parts
 from agentopt.engine.run import Run
@@ -28,21 +26,8 @@ from agentopt.sandbox.levels import level_of
 from agentopt.store.find import find_run
 from agentopt.store.sqlite import SqliteStore
 
-__all__ = [
-    "EvolveOptions",
-    "Interruptible",
-    "OptimizerSpec",
-    "aevolve",
-    "aresume",
-    "evolve",
-    "load_run",
-    "object_name",
-    "resume",
-    "run_sync",
-]
+__all__ = ["EvolveOptions", "OptimizerSpec", "aevolve", "aresume", "evolve", "load_run", "object_name", "resume"]
 
-Interruptible = Callable[[Loop], None]
-_T = TypeVar("_T")
 OptimizerSpec = str | Mapping[str, Any] | Optimizer | Callable[[OptimizerContext], Optimizer]
 
 
@@ -157,52 +142,6 @@ def load_run(run: str | Path) -> Result:
 
 
 # --- starting ----------------------------------------------------------------------------------------------------
-
-
-def run_sync(work: Callable[[Interruptible], Awaitable[_T]], instead: str) -> _T:
-    """Runs it in an event loop of its own; Ctrl-C stops the loops that it hands over. Raises RuntimeError where one is running already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
-        raise RuntimeError(f"an event loop is running already; use {instead}")
-
-    async def main() -> _T:
-        with _signals_stop() as interruptible:
-            return await work(interruptible)
-
-    try:
-        return asyncio.run(main())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-
-
-@contextmanager
-def _signals_stop() -> Generator[Interruptible]:
-    """The first SIGINT or SIGTERM asks the loop to stop; a second one is not caught any more."""
-    running, whole = asyncio.get_running_loop(), asyncio.current_task()
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    stop: list[Loop] = []
-
-    def handle() -> None:
-        for number in numbers:
-            running.remove_signal_handler(number)
-        for loop in stop:
-            loop.interrupt()
-        if whole and not stop:  # nothing has begun that could be brought to a good end
-            whole.cancel()
-
-    def interruptible(loop: Loop) -> None:
-        stop.append(loop)
-        for number in numbers:
-            running.add_signal_handler(number, handle)
-
-    try:
-        yield interruptible
-    finally:
-        for number in numbers:
-            running.remove_signal_handler(number)
 
 
 async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible: Interruptible) -> Result:

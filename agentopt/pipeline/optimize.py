@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
 from agentopt import api, loading, plugins
-from agentopt.api import Interruptible, OptimizerSpec
+from agentopt.api import OptimizerSpec
 from agentopt.core.budget import parse_budget
 from agentopt.core.chat import ChatModel
 from agentopt.core.errors import ConfigError, StoreError, TaskError
 from agentopt.core.fold import RunState, fold
 from agentopt.core.task import Limits, Objective, Parameter, Task
+from agentopt.engine.foreground import Interruptible, run_sync
 from agentopt.engine.plan import Observer
 from agentopt.pipeline.discover import adapted, first_pass, objectives_of
 from agentopt.pipeline.report import Optimized
@@ -84,7 +85,7 @@ def optimize(
     RunFailed when the run cannot go on. Where an event loop is running already, as in a notebook, await ``aoptimize``.
     """
     instead = "await agentopt.pipeline.optimize.aoptimize(...)"
-    return api.run_sync(lambda interruptible: _optimize(_Wanted(pipeline, data, score, budget, options), interruptible), instead)
+    return run_sync(lambda interruptible: _optimize(_Wanted(pipeline, data, score, budget, options), interruptible), instead)
 
 
 async def aoptimize(
