@@ -127,7 +127,8 @@ class Call:
         kind = "exception" if failed else "tool" if self.endpoint == "embeddings" else "llm"
         meta["latency"] = round(ended - self._began, 6)
         said = shown(self.body)
-        self.trace.rows.append((self.number, kind, self.model, self.span, (), said, value, self._began, ended, meta))
+        row = (self.number, kind, self.model, self.span, (), said, value, self._began, ended, meta, self.trace.number())
+        self.trace.rows.append(row)
 
 
 def _status(error: BaseException) -> int | None:
