@@ -37,7 +37,7 @@ from agentopt.engine.schedule import Schedule
 from agentopt.loading import fingerprint, make_cases
 from agentopt.results import value_text
 from agentopt.sandbox.interpreter import find_python, is_python, paths_of
-from agentopt.sandbox.levels import choose
+from agentopt.sandbox.levels import beside, choose
 from agentopt.settings import RunConfig
 
 __all__ = ["Job", "adjust", "file_name", "files_of", "rules_of"]
@@ -135,6 +135,8 @@ class Job:
         if self.config.executor != "auto":
             return self.config.executor
         task = self.task
+        if "pipeline" in task.functions:
+            return "pipeline"
         return "boxed" if task.has_code or task.self_reported or task.needs or task.command else "worker"
 
     @property
@@ -204,7 +206,10 @@ class Job:
     @property
     def sandbox(self) -> str:
         """The level and its walls. Raises UserError if it cannot be had or needs consent."""
-        return choose(self.task, self.wish).text if self.executor_name == "boxed" else self.executor_name
+        name = self.executor_name
+        if name == "pipeline":
+            return beside(self.task, self.wish, name)
+        return choose(self.task, self.wish).text if name == "boxed" else name
 
     def executor(self, put: Callable[[bytes], str], meter: Meter | None = None) -> Executor:
         """The executor that the settings or the task ask for."""
