@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, cast
@@ -15,28 +15,62 @@ from agentopt.trace.node import Node
 from agentopt.trace.params import Param
 from agentopt.trace.values import Proxy
 
-__all__ = ["INSIDE", "PROXIES", "Call", "plain"]
+__all__ = ["INSIDE", "Call", "held", "plain"]
 
 INSIDE: ContextVar[Call | None] = ContextVar("agentopt_client_call", default=None)
 """The call under way here: what one client has another do is part of it, and no call of its own."""
-PROXIES = (Proxy, Node)
+_PROXIES: tuple[type[Any], ...] = (Proxy, Node)
+_LINKED: tuple[type[Any], ...] = (Param, *_PROXIES)
 _NEVER_BILLED = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
 _KINDS: Mapping[int, str] = {400: "bad_request", 401: "auth", 403: "auth", 404: "not_found", 422: "bad_request", 429: "rate_limit"}
 _SETTINGS = ("temperature", "top_p", "seed", "n", "stop", "max_tokens", "max_completion_tokens", "max_output_tokens", "reasoning_effort")
 
 
+class Held:
+    """A parameter or a node on its way through code that would look into it."""
+
+    __slots__ = ("given",)
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+
+def held(value: Any) -> Any:
+    """The JSON itself, or a copy with each parameter and node in it ``Held``."""
+    return _hold(value) if _has_linked(value) else value
+
+
+def _has_linked(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_linked, cast("dict[Any, Any]", value).values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_linked, cast("list[Any]", value)))
+    return isinstance(value, _LINKED)
+
+
+def _hold(value: Any) -> Any:
+    return Held(value) if isinstance(value, _LINKED) else _mapped(value, _hold)
+
+
 def plain(value: Any) -> Any:
     """A copy of a request's JSON with the current values of parameters and nodes in their places. Texts stay the objects they were."""
-    return _copied(_copied(value, Param), PROXIES)
+    return _without_nodes(_without_params(value))
 
 
-def _copied(value: Any, unwrapped: type[Any] | tuple[type[Any], ...]) -> Any:
-    if isinstance(value, unwrapped):
-        return value.value
+def _without_params(value: Any) -> Any:
+    value = value.given if isinstance(value, Held) else value
+    return value.value if isinstance(value, Param) else _mapped(value, _without_params)
+
+
+def _without_nodes(value: Any) -> Any:
+    return value.value if isinstance(value, _PROXIES) else _mapped(value, _without_nodes)
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
-        return {key: _copied(item, unwrapped) for key, item in cast("dict[Any, Any]", value).items()}
+        return {key: change(item) for key, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [_copied(item, unwrapped) for item in cast("list[Any]", value)]
+        return [change(item) for item in cast("list[Any]", value)]
     return value
 
 
@@ -50,7 +84,7 @@ class Call:
         self.number = self.trace.number() if self.trace else -1
         self.attempts = 1
         linked = self._read(body)
-        self.body: dict[str, Any] = _copied(linked, PROXIES)
+        self.body: dict[str, Any] = _without_nodes(linked)
         self._said = {role: self.trace.keep(value) for role, value in shown(linked).items()} if self.trace else {}
         self.endpoint: Endpoint = endpoint
         self.model = str(self.body.get("model") or "unknown")
@@ -65,7 +99,7 @@ class Call:
         """With the values of parameters, which are read inside of this call."""
         token = SPAN.set(self.number if self.trace else self.span)
         try:
-            return _copied(body, Param)
+            return _without_params(body)
         finally:
             SPAN.reset(token)
 

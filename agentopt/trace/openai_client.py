@@ -10,9 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from agentopt.trace.bodies import watch_body
-from agentopt.trace.calls import INSIDE, PROXIES, Call
+from agentopt.trace.calls import INSIDE, Call, held
 from agentopt.trace.exchange import Endpoint, Reply, events_of, read_events, read_reply
-from agentopt.trace.params import Param
 
 __all__ = ["ready", "targets"]
 
@@ -24,7 +23,6 @@ _PATHS: Mapping[str, Endpoint] = {
     "/embeddings": "embeddings",
 }
 _OWN = "api.openai.com"
-_UNWRAPPED = (Param, *PROXIES)
 _FORMS = "openai._utils._transform"
 
 
@@ -38,7 +36,7 @@ def targets(module: ModuleType) -> list[tuple[Any, str, Callable[[Any], Any]]]:
     sync, asynchronous, base = module.SyncAPIClient, module.AsyncAPIClient, module.BaseClient
     requests = [(sync, "request", _hook), (asynchronous, "request", _async_hook), (base, "_build_request", _counted)]
     forms = sys.modules[_FORMS]
-    return [*requests, (forms, "_transform_recursive", _formed), (forms, "_async_transform_recursive", _async_formed)]
+    return [*requests, (forms, "transform", _formed), (forms, "async_transform", _formed)]
 
 
 def _hook(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,19 +95,14 @@ def _counted(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _formed(original: Callable[..., Any]) -> Callable[..., Any]:
-    """What brings a request into its form would take a parameter for a list of letters. It is left to the request."""
+    """What brings a request into its form would take a parameter for a list of letters. It is left to the request.
+
+    It is called with (data, type), once per request, and awaited by asynchronous clients.
+    """
 
     @functools.wraps(original)
     def transform(data: Any, *args: Any, **kwargs: Any) -> Any:
-        return data if isinstance(data, _UNWRAPPED) else original(data, *args, **kwargs)
-
-    return transform
-
-
-def _async_formed(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    @functools.wraps(original)
-    async def transform(data: Any, *args: Any, **kwargs: Any) -> Any:
-        return data if isinstance(data, _UNWRAPPED) else await original(data, *args, **kwargs)
+        return original(held(data), *args, **kwargs)
 
     return transform
 

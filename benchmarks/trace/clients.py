@@ -3,7 +3,7 @@
     python benchmarks/trace/clients.py [--pairs 8] [--calls 40] [--delay 0.05]
 
 Each call is made through the openai SDK to a server on loopback. Prints one line of JSON: per pair the difference of the wall seconds per
-call, as a share of a plain call, and of the processor seconds of this process.
+call, as a share of a plain call, and of the processor seconds of the calling thread.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ SYSTEM = "You are a careful assistant. " * 20
 
 
 def round_of(client: OpenAI, calls: int, captured: bool) -> tuple[float, float]:
-    """Wall and processor seconds per call."""
+    """Wall seconds and the calling thread's processor seconds per call."""
     system = Param(SYSTEM, "system")
     with ExitStack() as stack:
         if captured:
             stack.enter_context(capture_clients())
             stack.enter_context(record())
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), time.thread_time()
         for number in range(calls):
             messages = [{"role": "system", "content": str(system)}, {"role": "user", "content": f"question {number}"}]
             client.chat.completions.create(model="m", messages=messages)  # pyright: ignore[reportArgumentType]
-        return (time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls
+        return (time.perf_counter() - wall) / calls, (time.thread_time() - cpu) / calls
 
 
 def main() -> None:
