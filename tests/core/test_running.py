@@ -51,7 +51,18 @@ def test_a_crash_is_caught_as_what_was_raised(error):
 
 
 @pytest.mark.parametrize(
-    "line", ["Own: words", "SystemExit: 1", "StopIteration", "UnicodeDecodeError: x", "print: x", "", "  ValueError: x"]
+    "line",
+    [
+        "Own: words",
+        "SystemExit: 1",
+        "StopIteration",
+        "UnicodeDecodeError: x",
+        "own.Odd: x\nKeyError: y",
+        "ExceptionGroup: x (1 sub-exception)",
+        "print: x",
+        "",
+        "  ValueError: x",
+    ],
 )
 def test_any_other_crash_is_a_failure_and_nothing_else(line):
     assert type(CodeFailed.of("crash", line)) is CodeFailed
