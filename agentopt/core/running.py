@@ -92,7 +92,7 @@ def _like(name: str) -> type[CodeFailed]:
     try:
         made("crash", "")
     except (TypeError, ValueError):  # it wants to be told more than there is to tell
-        return _like(str(base.__base__.__name__))
+        return _like(base.__bases__[0].__name__)
     return made
 
 
