@@ -16,7 +16,8 @@ OPERATOR = re.compile(r"^\[([^\[\]]+)\]")
 """How the name of an operation begins a description."""
 
 
-_FIRST = threading.Lock()
+_ONE_AT_A_TIME = threading.Lock()
+_SWEPT = 64
 
 
 class Labelled(ours.Node):
@@ -27,19 +28,18 @@ class Labelled(ours.Node):
     def _begin(self, label: str, description: str | None, constraint: str | None, info: Any) -> None:
         self._label, self._description, self._constraint = label, description, constraint
         self._info: Any = info
-        self._children: Any = None
+        self._children: list[weakref.ref[Labelled]] = []
 
     def gave(self, child: Labelled) -> None:
         """``child`` was made of this."""
-        if self._children is None:
-            with _FIRST:
-                if self._children is None:
-                    self._children = weakref.WeakValueDictionary[int, Labelled]()
-        self._children[child.serial] = child
+        with _ONE_AT_A_TIME:
+            self._children.append(weakref.ref(child))
+            if len(self._children) >= _SWEPT and len(self._children).bit_count() == 1:  # at each doubling, so it costs next to nothing
+                self._children = [ref for ref in self._children if ref() is not None]
 
     def alive(self) -> list[Labelled]:
-        """What was made of this and is still there."""
-        return [child for ref in self._children.valuerefs() if (child := ref()) is not None] if self._children else []
+        """What was made of this and is still there, each once."""
+        return list({id(child): child for ref in list(self._children) if (child := ref()) is not None}.values())
 
     @property
     def data(self) -> Any:
