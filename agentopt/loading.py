@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
 import sys
 import traceback
@@ -197,7 +198,7 @@ def fingerprint(task: Task, cases: Cases) -> str:
     """Changes when the task's file, parameters, objectives or cases change: runs with unlike ones are not comparable."""
     digest = hashlib.sha256()
     for function in task.functions.values():
-        file = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
+        file = Path(getattr(getattr(inspect.unwrap(function), "__code__", None), "co_filename", ""))
         digest.update(file.read_bytes() if file.is_file() else b"")
     for name in task.box_files:
         file = (task.folder or Path()).joinpath(name)
@@ -212,6 +213,8 @@ def fingerprint(task: Task, cases: Cases) -> str:
         described.append([("build", [*task.build]), ("command", [*task.command])])
     if task.sees:
         described.append([("sees", [repr(seen) for seen in task.sees])])
+    if kept := [(p.name, p.constraint, p.project is not None) for p in task.resolved.values() if p.constraint or p.project]:
+        described.append([("kept to", kept)])
     for members in cases.values():
         for case in members:
             digest.update(_bytes_of(case.input) + _bytes_of(case.expected))

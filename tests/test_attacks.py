@@ -82,6 +82,7 @@ def test_harm_is_seen_from_outside(few):
     assert not report.holds
 
 
+@pytest.mark.thorough
 def test_a_machine_without_landlock(few):
     machine(few, without_landlock="this kernel has no landlock")
     report = live.examine()

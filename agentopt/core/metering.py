@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
 from agentopt.core.calls import Bound
 from agentopt.core.chat import Usage
 
-__all__ = ["METER", "Meter", "Ticket"]
+__all__ = ["METER", "PRICES", "ROLLOUT", "Meter", "Pricing", "Ticket"]
 
 
 class Ticket(Protocol):
@@ -26,12 +27,27 @@ class Ticket(Protocol):
 class Meter(Protocol):
     """Reserves before a call and settles after it, in the log of the run. From any thread."""
 
-    def begin(self, model: str, bound: Bound, request: Any) -> Ticket:
-        """Waits while other calls may make room. Raises BudgetSpent. ``request`` is JSON for the log."""
+    @property
+    def output_cap(self) -> int | None:
+        """Tokens of output to be put into requests that set no cap, so that they have a bound; None where none is needed."""
         ...
 
-    async def abegin(self, model: str, bound: Bound, request: Any) -> Ticket: ...
+    def begin(self, model: str, bound: Bound, request: Mapping[str, Any]) -> Ticket:
+        """Waits while other calls may make room. Raises BudgetSpent.
+
+        ``model`` is ``PROVIDER:NAME``. ``request`` is JSON for the log; ``stream`` in it says that the reply is read bit by bit. The USD
+        of the bound may be left out: the meter knows its prices.
+        """
+        ...
+
+    async def abegin(self, model: str, bound: Bound, request: Mapping[str, Any]) -> Ticket: ...
 
 
 METER: ContextVar[Meter | None] = ContextVar("agentopt_meter", default=None)
 """Who counts the calls made here; nobody outside of a run."""
+ROLLOUT: ContextVar[Mapping[str, Any] | None] = ContextVar("agentopt_rollout", default=None)
+"""For whom: ``candidate``, ``case`` and ``repeat``, to be said in the log."""
+Pricing = Callable[[str, Usage], float | None]
+"""``PROVIDER:NAME`` and tokens -> USD; None if the price is unknown."""
+PRICES: ContextVar[Pricing | None] = ContextVar("agentopt_prices", default=None)
+"""What calls made here cost, for those who only look."""

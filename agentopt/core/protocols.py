@@ -12,6 +12,7 @@ from agentopt.core.chat import ChatReply, ChatRequest, Prompt
 from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Admission, Entry, Rollout
 from agentopt.core.events import Event
+from agentopt.core.metering import Meter
 from agentopt.core.task import Cases, Limits, Measure, Objective, Parameter, Task
 
 __all__ = [
@@ -76,6 +77,8 @@ class TaskCard:
     """What one candidate may use; None where nothing is known of it."""
     imports: tuple[str, ...] = ()
     """Modules that are sure to be there."""
+    cases: tuple[str, ...] = ()
+    """The ids of the train cases, in the order of ``inputs``; empty where nothing is known of them."""
 
 
 @runtime_checkable
@@ -294,6 +297,8 @@ class ExecutorContext:
     capacity: int = 1
     put: Callable[[bytes], str] = lambda data: ""
     wish: Wish = Wish()
+    meter: Meter | None = None
+    """Counts the calls of models that rollouts make themselves, in this process."""
 
 
 @runtime_checkable

@@ -50,6 +50,8 @@ class Parameter:
     ``entry`` names the object that ``program.<name>`` gives for Python code (default: the parameter's name; ``None`` gives the module).
     ``path`` places code at that relative path in the box so that files can import each other.
     ``space`` bounds numbers: ``{"field": (low, high)}`` for a config, ``{"": (low, high)}`` for a value; a list of choices is allowed.
+    ``constraint`` says in words what every value has to keep to; ``project`` sees to it: it is called with each proposed value, and what
+    it returns is tried in its place. Its ValueError refuses the value, with its message. Projecting twice must be as projecting once.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Parameter:
     description: str = ""
     space: Mapping[str, Any] | None = None
     trainable: bool = True
+    constraint: str = ""
+    project: Callable[[Value], Value] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.entry == _DEFAULT_ENTRY:
@@ -77,6 +81,11 @@ class Parameter:
     @property
     def is_python(self) -> bool:
         return self.kind == "code" and self.language == "python"
+
+    def holds(self, value: Value) -> bool:
+        """Is ``value`` of a type that a parameter of this kind may have?"""
+        types = {"prompt": str, "code": str, "config": Mapping}
+        return isinstance(value, types.get(self.kind, bool | int | float | str))
 
 
 @dataclass(frozen=True)

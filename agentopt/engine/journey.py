@@ -100,9 +100,7 @@ class Journey:
     def reserve_test(self) -> None:
         """Promise the test split for the seed and for the best, as far as they are not scored on it yet."""
         run = self._run
-        passes = 1 + (run.state.seed_id not in run.state.test)
-        done = sum(len(rollouts) for key, rollouts in run.left_test.items() if key not in run.state.test)
-        if run.ledger.reserve("rollouts", passes * self._schedule.size("test") - done):
+        if run.ledger.reserve("rollouts", run.left_on_test):
             return
         if not {run.state.seed_id, run.state.best_id} <= run.state.test.keys():
             raise ConfigError("budget: the rollouts left do not fit the test split; give more")
@@ -146,6 +144,11 @@ class Journey:
     async def _search(self, box: _Box, opened: Open) -> None:
         """Stage after stage of the train rollouts, until all that it may have are done or a rule says that the rest is not worth it."""
         schedule, total = self._schedule, self._schedule.size("train")
+        if opened.refused:
+            refused = Evaluation(opened.candidate.id, failure=Failure("refused", opened.refused), sandbox=self._parts.executor.sandbox)
+            self._log(opened, "evaluated", {**_evaluated(refused), "stage": "train"})
+            opened.evaluated = True
+            return
         jobs = schedule.jobs("train")
         looks = schedule.stages() if opened.incumbent or not self._rules.staged else [total]
         found: dict[str, Any] = {}
@@ -305,7 +308,7 @@ class Journey:
     def tests(self) -> list[Coroutine[Any, Any, None]]:
         """The work of scoring seed and best on the test split, each once in the life of a run."""
         state = self._run.state
-        if not self._schedule.size("test"):
+        if not self._schedule.size("test") or not state.best_id:
             return []
         return [self._test_one(key) for key in dict.fromkeys((state.seed_id, state.best_id)) if key not in state.test]
 

@@ -43,6 +43,8 @@ class Open:
     failure: Failure | None = None
     provisional: Provisional | None = None
     same_as: str = ""
+    refused: str = ""
+    """Why its values may not be tried, if they may not."""
     duel: Mapping[str, Any] | None = None
 
     def note(self, data: Mapping[str, Any]) -> None:

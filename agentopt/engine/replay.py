@@ -45,7 +45,8 @@ class Replay:
         if event.data.get("duplicate"):
             self.duplicates[ticket] = Open(candidate, ticket)
         else:
-            self.open[candidate.id] = self._open(candidate, ticket)
+            self.open[candidate.id] = opened = self._open(candidate, ticket)
+            opened.refused = event.data.get("refused", "")
             self._known.start(candidate)
 
     def _open(self, candidate: Candidate, ticket: int) -> Open:

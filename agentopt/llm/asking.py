@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
-from agentopt.core.chat import ChatRequest, Message
+from agentopt.core.chat import ChatReply, ChatRequest, Message
 from agentopt.core.protocols import Chat
 from agentopt.core.task import Parameter, Values
 from agentopt.core.text import clean_text
 from agentopt.llm.outline import prepare
 from agentopt.llm.replies import Unusable, Usable, read_reply, repair_request
 
-__all__ = ["Said", "ask_for_change", "ask_for_text", "ask_for_values", "follow_up", "idea_of"]
+__all__ = ["Said", "ask_for_change", "ask_for_text", "ask_for_values", "ask_in_form", "follow_up", "idea_of"]
 
 _LONGEST_IDEA = 300
 _IDEA = re.compile(r"^[ \t>#*_-]*(?:\d[.)][ \t*_]*)?IDEA[ \t*_]*:[ \t*_]*(\S.*)$", re.M)
@@ -45,10 +45,24 @@ async def ask_for_values(
 
 async def ask_for_change(chat: Chat, request: ChatRequest, parameters: Mapping[str, Parameter], parent: Values, rng: Random) -> Said:
     """As ``ask_for_values``, with the reply itself: for what stands beside the values, and to ask on with ``follow_up``."""
-    said = await _ask(chat, request, parameters, parent, rng)
-    if isinstance(said.found, Usable):
+
+    def read(reply: ChatReply) -> Usable | Unusable:
+        return read_reply(reply.text, parameters, parent, finish=reply.finish)
+
+    return await ask_in_form(chat, request, read, lambda problem: repair_request(problem, parameters), rng)
+
+
+async def ask_in_form(
+    chat: Chat, request: ChatRequest, read: Callable[[ChatReply], Usable | Unusable], mend: Callable[[Unusable], str], rng: Random
+) -> Said:
+    """As ``ask_for_change``, with a reader of the caller's and what it says to have an unusable reply mended.
+
+    A reply that says that nothing needs to change is taken at its word. Raises ModelError and BudgetSpent.
+    """
+    said = await _ask(chat, request, read, rng)
+    if isinstance(said.found, Usable) or said.found.verdict == "no_change":
         return said
-    return await _ask(chat, follow_up(said, repair_request(said.found, parameters), "repair", rng), parameters, parent, rng)
+    return await _ask(chat, follow_up(said, mend(said.found), "repair", rng), read, rng)
 
 
 def follow_up(said: Said, text: str, purpose: str, rng: Random) -> ChatRequest:
@@ -59,9 +73,9 @@ def follow_up(said: Said, text: str, purpose: str, rng: Random) -> ChatRequest:
     return replace(said.request, messages=messages, sample=rng.getrandbits(31), purpose=purpose)
 
 
-async def _ask(chat: Chat, request: ChatRequest, parameters: Mapping[str, Parameter], parent: Values, rng: Random) -> Said:
+async def _ask(chat: Chat, request: ChatRequest, read: Callable[[ChatReply], Usable | Unusable], rng: Random) -> Said:
     reply = await chat.complete(request, rng)
-    return Said(request, reply.text, read_reply(reply.text, parameters, parent, finish=reply.finish))
+    return Said(request, reply.text, read(reply))
 
 
 async def ask_for_text(chat: Chat, request: ChatRequest, rng: Random, limit: int) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
+from agentopt.core.conform import conform
 from agentopt.core.normalise import normalise_python
 from agentopt.core.task import Parameter, Value
 from agentopt.llm.regions import fit
@@ -22,10 +23,20 @@ _MOST_LENIENT = 100_000
 
 
 def accept(parameter: Parameter, text: str, parent: Value, *, whole: bool, limit: int) -> tuple[Value, tuple[str, ...]]:
-    """The value that ``text`` stands for, and notes. ``whole``: the text was made from the parent's, so it is all there.
+    """The value that ``text`` stands for, as it may be tried, and notes.
 
-    Raises Fault.
+    ``whole``: the text was made from the parent's, so it is all there. Raises Fault.
     """
+    value, notes = _accepted(parameter, text, parent, whole, limit)
+    if not parameter.trainable or value == parent:
+        return value, notes
+    try:
+        return conform(parameter, value), notes
+    except ValueError as error:
+        raise Fault("constraint", str(error)) from None
+
+
+def _accepted(parameter: Parameter, text: str, parent: Value, whole: bool, limit: int) -> tuple[Value, tuple[str, ...]]:
     size = len(text.strip("\n").encode("utf-8", "surrogatepass"))
     if size > limit:
         raise Fault("oversize", f"The text of {parameter.name!r} has {size} bytes; at most {limit} are allowed.")

@@ -67,8 +67,10 @@ def _about(parameter: Parameter) -> str:
         what += f" that defines {signature(parameter.initial, parameter.entry)}"
     if parameter.space:
         what += f", within {json.dumps(parameter.space, default=list)}"
-    fixed = "" if parameter.trainable else " It cannot be changed."
-    return f"{what}.{f' {parameter.description.strip()}' if parameter.description.strip() else ''}{fixed}"
+    said = [what + ".", parameter.description.strip()]
+    if constraint := parameter.constraint.strip():
+        said.append(f"Every value has to keep to this: {constraint}")
+    return " ".join(filter(None, [*said, "" if parameter.trainable else "It cannot be changed."]))
 
 
 def signature(source: str, entry: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentopt.core.chat import Message, Prompt
 from agentopt.core.errors import ConfigError
-from agentopt.prompts.quoting import STANDING_SENTENCE, defused, quote, shorten, tokens_of
+from agentopt.core.quoting import STANDING_SENTENCE, defused, quote, shorten, tokens_of
 
 if TYPE_CHECKING:
     import jinja2

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from agentopt.core.errors import ConfigError
+from agentopt.testing.forms import in_form, streamed
 
 __all__ = ["FakeLLM", "Fault", "Received", "Script", "Step", "read_script"]
 
 Fault = Literal["stall", "cut", "reset", "malformed"]
 _LARGEST_HEAD = 1 << 20
+_ENDPOINTS = ("chat/completions", "responses", "completions", "embeddings")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Step:
     """What the server does with a request. Raises ValueError for what it cannot do.
 
     A status of 400 or above sends an error body with ``error`` and ``code``, any other a completion of ``text`` (cut to the request's
-    cap, one token per word). ``usage`` is ``"counted"``, None (left out) or the very object to send. ``body`` replaces the whole body.
+    cap, one token per word), or of ``tool_calls``, each ``{"name": ..., "arguments": {...}}``; as a stream if the request wants one.
+    ``usage`` is ``"counted"``, None (left out) or the very object to send. ``body`` replaces the whole body.
     ``delay`` is seconds before the first byte, ``drip`` seconds between the bytes of the body. Faults: ``stall`` sends nothing, ``cut``
     closes in the middle of the body, ``reset`` resets the connection, ``malformed`` sends half a JSON body as if it were whole.
     """
@@ -39,6 +42,7 @@ class Step:
     text: str = "ok"
     finish: str | None = None
     refusal: str | None = None
+    tool_calls: Sequence[Mapping[str, Any]] = ()
     choices: int = 1
     usage: Mapping[str, Any] | Literal["counted"] | None = "counted"
     status: int = 200
@@ -59,23 +63,34 @@ class Step:
         if self.times < 1 or self.choices < 0 or self.delay < 0 or self.drip < 0:
             raise ValueError("times must be at least 1, and choices, delay and drip at least 0")
 
-    def payload(self, asked: Mapping[str, Any]) -> bytes:
+    def payload(self, asked: Mapping[str, Any], endpoint: str = "chat/completions") -> bytes:
         """The body of the reply to the request ``asked``."""
         if self.body is not None:
             return self.body.encode()
         if self.status >= 400:
             return json.dumps({"error": {"message": self.error, "type": None, "param": None, "code": self.code}}).encode()
-        return json.dumps(self._completion(asked)).encode()
+        if self._streams(asked):
+            return streamed(endpoint, self._completion(asked), "include_usage" in json.dumps(asked.get("stream_options")))
+        return json.dumps(in_form(endpoint, self._completion(asked))).encode()
+
+    def type_for(self, asked: Mapping[str, Any]) -> str:
+        """What the reply to ``asked`` says that it is."""
+        return "text/event-stream" if self._streams(asked) else self.content_type
+
+    def _streams(self, asked: Mapping[str, Any]) -> bool:
+        return bool(asked.get("stream")) and self.body is None and self.status < 400
 
     def _completion(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        cap = asked.get("max_completion_tokens") or asked.get("max_tokens")
+        cap = asked.get("max_completion_tokens") or asked.get("max_tokens") or asked.get("max_output_tokens")
         words = self.text.split(" ")
         cut = cap is not None and len(words) > cap
         text = " ".join(words[:cap]) if cut else self.text
         message: dict[str, Any] = {"role": "assistant", "content": text}
         if self.refusal is not None:
             message |= {"content": None, "refusal": self.refusal}
-        finish = self.finish or ("length" if cut else "stop")
+        if self.tool_calls:
+            message |= {"content": None, "tool_calls": [_tool_call(number, call) for number, call in enumerate(self.tool_calls)]}
+        finish = self.finish or ("tool_calls" if self.tool_calls else "length" if cut else "stop")
         completion: dict[str, Any] = {
             "id": "fake",
             "object": "chat.completion",
@@ -88,8 +103,15 @@ class Step:
         return completion
 
 
+def _tool_call(number: int, call: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = json.dumps(call.get("arguments", {}))
+    return {"id": f"call_{number}", "type": "function", "function": {"name": call["name"], "arguments": arguments}}
+
+
 def _count(asked: Mapping[str, Any], text: str) -> dict[str, int]:
-    given = sum(len(str(message.get("content", "")).split(" ")) for message in asked.get("messages", ()))
+    told: Any = asked.get("messages") or asked.get("input") or asked.get("prompt") or ()
+    parts: list[Any] = [told] if isinstance(told, str) else [cast("Any", p).get("content", "") if isinstance(p, dict) else p for p in told]
+    given = sum(len(str(part).split(" ")) for part in parts)
     made = len(text.split(" "))
     return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
 
@@ -134,8 +156,8 @@ def _step(item: Any, where: str) -> Step:
 class FakeLLM:
     """The server, as a context manager. When the script is at its end, the last step serves on.
 
-    ``url`` is the base URL for a client, ``requests`` what came to ``/chat/completions``, ``disconnects`` how often a client went away
-    before its reply was complete.
+    ``url`` is the base URL for a client, ``requests`` what came to ``/chat/completions``, ``/responses``, ``/completions`` and
+    ``/embeddings``, ``disconnects`` how often a client went away before its reply was complete.
     """
 
     def __init__(self, script: Script = (Step(),), port: int = 0) -> None:
@@ -194,7 +216,7 @@ class FakeLLM:
         try:
             async for path, headers, data in _requests(reader):
                 step, asked = self._step_for(path, headers, data)
-                if not await _send(step, asked, reader, writer):
+                if not await _send(step, (asked, _endpoint(path) or ""), reader, writer):
                     break
         except ConnectionError:
             with self._changed:
@@ -213,7 +235,7 @@ class FakeLLM:
             body = None
         if not isinstance(body, dict):
             return Step(status=400, error="the body is not a JSON object"), {}
-        if not path.endswith("/chat/completions"):
+        if _endpoint(path) is None:
             return Step(status=404, error=f"there is nothing at {path}"), {}
         with self._changed:
             received = Received(len(self.requests) + 1, time.monotonic() - self._began, path, cast("dict[str, Any]", body), headers)
@@ -240,7 +262,11 @@ async def _requests(reader: asyncio.StreamReader) -> AsyncIterator[tuple[str, di
         yield [*first.split(" "), ""][1], headers, body
 
 
-async def _send(step: Step, asked: Mapping[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+def _endpoint(path: str) -> str | None:
+    return next((endpoint for endpoint in _ENDPOINTS if path.partition("?")[0].endswith(f"/{endpoint}")), None)
+
+
+async def _send(step: Step, asked: tuple[Mapping[str, Any], str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     """Do what the step says; whether the connection stays open. Raises ConnectionError when the client has gone away."""
     if step.delay:
         await _unless_gone(asyncio.sleep(step.delay), reader)
@@ -250,10 +276,10 @@ async def _send(step: Step, asked: Mapping[str, Any], reader: asyncio.StreamRead
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
         return False
-    payload = step.payload(asked)
+    payload = step.payload(*asked)
     if step.fault == "malformed":
         payload = payload[: len(payload) // 2]
-    writer.write(_head(step, len(payload)))
+    writer.write(_head(step, step.type_for(asked[0]), len(payload)))
     if step.fault == "cut":
         payload = payload[: len(payload) // 2]
     for part in [payload] if not step.drip else [payload[at : at + 1] for at in range(len(payload))]:
@@ -264,8 +290,8 @@ async def _send(step: Step, asked: Mapping[str, Any], reader: asyncio.StreamRead
     return step.fault != "cut"
 
 
-def _head(step: Step, length: int) -> bytes:
-    headers = {"Content-Type": step.content_type, "Content-Length": str(length), **step.headers}
+def _head(step: Step, content_type: str, length: int) -> bytes:
+    headers = {"Content-Type": content_type, "Content-Length": str(length), **step.headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {step.status} Scripted\r\n{lines}\r\n".encode("latin-1")
 

@@ -67,9 +67,10 @@ _DISTANCE = Objective("distance", "min")
 
 def task_card(task: Task) -> TaskCard:
     """What an optimizer would be told of ``task``."""
-    inputs = tuple(case.input for case in task.make_cases()["train"])
+    train = task.make_cases()["train"]
+    inputs, ids = tuple(case.input for case in train), tuple(case.id for case in train)
     described = (task.name, task.goal, task.resolved, tuple(task.objectives), tuple(task.measures))
-    return TaskCard(*described, inputs, task.limits, tuple(task.imports))
+    return TaskCard(*described, inputs, task.limits, tuple(task.imports), ids)
 
 
 def make_entry(
@@ -93,7 +94,10 @@ def make_entry(
 
 
 class FakeView:
-    """``core.protocols.View`` over lists. ``entries`` are told ones, the seed first; ``pending`` are not told yet."""
+    """``core.protocols.View`` over lists. ``entries`` are told ones, the seed first; ``pending`` are not told yet.
+
+    ``traces`` are blobs by digest, as rollouts name them.
+    """
 
     def __init__(
         self,
@@ -101,8 +105,10 @@ class FakeView:
         entries: Sequence[Entry],
         pending: Sequence[Candidate] = (),
         budget_left: Mapping[str, float] | None = None,
+        traces: Mapping[str, bytes] | None = None,
     ) -> None:
         self.task = task
+        self._traces = traces or {}
         self.pending = pending
         self.budget_left: Mapping[str, float] = {"evals": 1000.0} if budget_left is None else budget_left
         self._entries = {entry.id: entry for entry in entries}
@@ -127,5 +133,7 @@ class FakeView:
         return {}
 
     def traces(self, entry: Entry) -> Iterator[tuple[Rollout, bytes]]:
-        """None: nobody recorded any."""
-        return iter(())
+        """Of its train rollouts those whose ``trace`` is a key of the given ``traces``."""
+        for rollout in entry.evaluation.rollouts if entry.evaluation else ():
+            if rollout.split == "train" and rollout.trace in self._traces:
+                yield rollout, self._traces[rollout.trace]

@@ -92,7 +92,16 @@ class Param(Reads):
     def parameter(self) -> Parameter:
         """As a task's parameter, with the value it has outside of candidates. Raises TaskError."""
         space = None if self.bounds is None else self.bounds if isinstance(self.bounds, Mapping) else {"": self.bounds}
-        return Parameter(self.name, self.kind, self._value, description=self.description, space=space, trainable=self.trainable)
+        return Parameter(
+            self.name,
+            self.kind,
+            self._value,
+            description=self.description,
+            space=space,
+            trainable=self.trainable,
+            constraint=self.constraint,
+            project=self.projection,
+        )
 
     def __copy__(self) -> Param:
         """Itself: copies of an agent share its parameters, and candidates differ by what is ``applied``."""

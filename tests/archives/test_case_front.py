@@ -66,6 +66,7 @@ def test_who_leads_nothing_any_more_goes():
     assert archive.get("tied") is not None, "ties are kept"
 
 
+@pytest.mark.thorough
 @settings(deadline=None)
 @given(st.integers(1, 5).flatmap(lambda width: st.lists(st.tuples(*[st.integers(0, 3).map(float)] * width), min_size=1, max_size=9)))
 def test_one_pass_thins_as_repeated_passes_do(rows):

@@ -74,6 +74,7 @@ def test_a_control_makes_its_evaluations(search):
     assert row["held_out"] is not None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "options"), [("reevo", {"init_pop_size": 4, "pop_size": 3}), ("evolve", {"islands": 2})])
 def test_a_search_of_ours_gets_the_stream_and_the_same_scores(name, options):
     given = {"optimizer": {"name": name, "options": options}, "asks": True}

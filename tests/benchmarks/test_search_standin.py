@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from agentopt.core.quoting import quote
 from agentopt.core.task import Parameter
 from agentopt.llm.replies import Usable, read_reply
-from agentopt.prompts.quoting import quote
 from agentopt.prompts.showing import reply_form
 from benchmarks.search.hunks import hunk
 from benchmarks.search.problems import PROBLEMS, load

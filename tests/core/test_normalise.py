@@ -216,6 +216,7 @@ def parses(source: str) -> bool:
 LINES = st.sampled_from(["def f(a):", "    b = a", "    return b", "x = [1, 2]", "class C: pass", "  y", '"""', "lambda q: q", "\\", "\f"])
 
 
+@pytest.mark.thorough
 @given(st.text(max_size=60) | st.lists(LINES, max_size=6).map("\n".join))
 def test_any_text_has_a_normal_form(source: str) -> None:
     normal = normalise_python(source)

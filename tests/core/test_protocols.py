@@ -15,7 +15,7 @@ METHODS = {
     Optimizer: {"propose", "observe"},
     Session: {"rollout", "close"},
     Store: {"append", "read", "put", "get", "close"},
-    View: {"task", "pending", "budget_left", "sample", "front", "entry", "texts"},
+    View: {"task", "pending", "budget_left", "sample", "front", "entry", "texts", "traces"},
 }
 
 

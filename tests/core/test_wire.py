@@ -305,6 +305,7 @@ def test_a_value_above_the_cap_is_refused(value):
     assert wire.encode("x" * 80, cap=100) == wire.encode("x" * 80)
 
 
+@pytest.mark.thorough
 def test_more_lists_than_memory_should_hold():
     """64 MB of them would take 3 GB in the process that judges."""
     text = b"[" + b"[]," * wire._MAX_NESTED + b"0]"

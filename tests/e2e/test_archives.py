@@ -82,6 +82,7 @@ def task(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", [name if name == "islands of grids" else pytest.param(name, marks=pytest.mark.slow) for name in ARCHIVES])
+@pytest.mark.thorough
 def test_killed_and_resumed_the_log_is_the_same(task: str, tmp_path: Path, name: str):
     flags = ["--optimizer", "mutate", "--workers", "1", "--rng-seed", "3", "--budget", "30evals"]
     for setting in ARCHIVES[name]:
@@ -102,6 +103,7 @@ def test_killed_and_resumed_the_log_is_the_same(task: str, tmp_path: Path, name:
     assert log(tmp_path / "killed") == log(tmp_path / "whole")
 
 
+@pytest.mark.thorough
 def test_the_archive_is_what_the_search_breeds_from(task: str, tmp_path: Path):
     """Equal seeds, other archives: other parents."""
     chosen: dict[str, list[Any]] = {}

@@ -215,6 +215,7 @@ def test_init_check_evolve_score_and_apply(folder: Path):
     assert "crash" in out
 
 
+@pytest.mark.thorough
 def test_doctor_runs_the_attacks(folder: Path):
     code, out, err = call(folder, "doctor", "--require", "L2")
     assert code == 0, out + err

@@ -207,6 +207,7 @@ def kill(running: subprocess.Popen[str]) -> None:
     running.communicate()
 
 
+@pytest.mark.thorough
 def test_killed_between_reply_and_use_the_reply_is_used(task: str, tmp_path: Path):
     with FakeLLM(line) as server:
         flags = (*FLAGS, "--set", "optimizer.options.pause=0.3", "--budget", "5evals", "--out", "run")
@@ -258,6 +259,7 @@ def canonical_log(folder: Path) -> list[Any]:
     return canonical(events(folder))
 
 
+@pytest.mark.thorough
 def test_what_was_recorded_is_replayed_bit_for_bit_also_when_killed(task: str, tmp_path: Path):
     replayed_with_kills(task, tmp_path, 3)
 

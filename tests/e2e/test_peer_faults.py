@@ -365,6 +365,7 @@ def last_proposed(log: list[Event]) -> str:
     return [event.data["candidate"] for event in log if event.kind == "proposed"][SLOW]
 
 
+@pytest.mark.thorough
 def test_killed_in_the_middle_nothing_is_left_alive_lost_or_burned(tmp_path: Path):
     with FakeLLM(Programs()) as server:
         assert evolve(tmp_path, server, "10evals").status == "budget"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from agentopt import Admission, Case, Entry, Objective, Proposal
+from agentopt import Case, Objective, Proposal
 from agentopt.archives.pareto import Pareto
+from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.protocols import ArchiveContext
 from agentopt.engine.plan import Plan
 from agentopt.engine.rules import Rules
@@ -57,6 +58,7 @@ async def run(effects: tuple[float, ...], rng_seed: int) -> tuple[int, int, int]
     return state.rollouts, len(children.kept), sum(new <= old for new, old in children.kept)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("effects", EFFECTS.values(), ids=EFFECTS)
 async def test_few_are_false_and_half_of_the_rollouts_do(effects: tuple[float, ...]):
     runs = [await run(effects, seed) for seed in range(RUNS)]

@@ -57,6 +57,7 @@ async def test_each_call_is_in_the_log_and_closed_with_the_run():
     assert all("latency" not in data for kind, data in run.log if kind == "llm_reply")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("optimizer", [Asker, SecondThoughts])
 async def test_killed_at_any_event_nothing_that_was_answered_is_asked_again(optimizer):
     whole = world(Oracle(), optimizer)
@@ -366,6 +367,7 @@ async def test_whoever_gave_up_waiting_is_passed_over():
     await rewind.until(5)
 
 
+@pytest.mark.thorough
 async def test_a_model_that_is_left_alone_is_waited_for():
     """A short outage: the circuit opens, and asks wait until it may close."""
     model = Failing("server", times=9)

@@ -27,6 +27,7 @@ def test_the_looks_spend_what_there_is_and_no_more(looks: list[int], level: floa
     assert sum(spend([*looks, 100], 100, level)) == pytest.approx(level)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", ["normal", "heavy"])
 def test_the_end_lies_above_its_limit_as_often_as_said(shape: str):
     rng, above = Random(1), 0

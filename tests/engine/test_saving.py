@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agentopt import Admission, Case, Entry, Objective, Proposal
+from agentopt import Case, Objective, Proposal
 from agentopt.archives.pareto import Pareto
-from agentopt.core.evaluation import Failure, Rollout
+from agentopt.core.evaluation import Admission, Entry, Failure, Rollout
 from agentopt.core.fold import fold
 from agentopt.core.protocols import ArchiveContext
 from agentopt.engine.plan import Plan
@@ -64,6 +64,7 @@ def of_kind(world: World, kind: str) -> list[Mapping[str, Any]]:
 KILLED = [({"evals": 7}, False), ({"evals": 7}, True), ({"rollouts": 100}, False)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("budget", "validation"), KILLED)
 async def test_kill_anywhere_and_resume_gives_the_identical_log(budget: dict[str, float], validation: bool):
     def make_world(**more: Any) -> World:
@@ -331,6 +332,7 @@ async def test_who_answers_like_an_earlier_one_is_its_duplicate():
         assert read_entry(world.store.read(subject=entry.id), world.store.get).scores == first.scores  # type: ignore[union-attr]
 
 
+@pytest.mark.thorough
 async def test_equal_answers_after_any_kill():
     whole = same_world(budget={"evals": 7})
     await whole.run()

@@ -25,6 +25,7 @@ import pytest
 
 import agentopt as ao
 from agentopt.core.errors import RunFailed
+from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.events import canonical
 from agentopt.sandbox import client
 from agentopt.store.sqlite import SqliteStore
@@ -68,7 +69,7 @@ class Slopes:
         nap = "if x == 0.1: time.sleep(0.3)" if self.told == STRUCK else "pass"
         return [ao.Proposal({"f": f"import time\ndef f(x):\n    {nap}\n    return {rng.uniform(0, 5):.3f} * x\n"}, (), "slopes", "draw")]
 
-    def observe(self, entry: ao.Entry, admission: ao.Admission) -> None:
+    def observe(self, entry: Entry, admission: Admission) -> None:
         self.told += 1
 
 
@@ -345,6 +346,7 @@ LASTING = {
 }
 
 
+@pytest.mark.thorough
 @tried(LASTING)
 def test_a_fault_that_lasts_ends_the_run_in_one_sentence_and_nothing_is_lost(job, flags, undisturbed, name):
     make, word, said = LASTING[name]
@@ -467,6 +469,7 @@ def of_this_file(choice: str) -> list[str]:
     return [sys.executable, "-m", "pytest", *plain, "tests/hostile/test_faults.py"]
 
 
+@pytest.mark.thorough
 @takes_root
 def test_full_disks(tmp_path):
     disk = tmp_path / "tiny"
@@ -479,6 +482,7 @@ def test_full_disks(tmp_path):
     assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) == 3
 
 
+@pytest.mark.thorough
 @takes_root
 def test_the_faults_of_an_ordinary_user():
     done = users.run(of_this_file("ordinary_users_last or without_namespaces or (without and not lasts)"), 300)

@@ -25,6 +25,7 @@ def measured(evaluations: int, level: str = "auto") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("evaluations", "level"), [(1000, "auto"), (200, "L1")])
 def test_nothing_piles_up(evaluations, level):
     found = measured(evaluations, level)

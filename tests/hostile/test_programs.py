@@ -87,6 +87,7 @@ def _python_for_others(user: int) -> str | None:
     return None
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not os.environ.get("AGENTOPT_CI"), reason="the table once more: CI does it, or AGENTOPT_CI=1")
 @pytest.mark.skipif(os.getuid() != 0, reason="an ordinary user runs the whole table already")
 def test_the_table_holds_for_an_ordinary_user_too(level_3: Path):

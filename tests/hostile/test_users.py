@@ -16,6 +16,7 @@ from tests.hostile import users
 from tests.hostile.arena import ALONE, at, why_not
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not os.environ.get("AGENTOPT_CI"), reason="the table once more: CI does it, or AGENTOPT_CI=1")
 @pytest.mark.skipif(os.getuid() != 0, reason="an ordinary user has run the table already")
 def test_an_ordinary_user_is_as_safe_as_root():

@@ -73,6 +73,7 @@ def test_the_readme_names_every_command() -> None:
     assert commands == set(re.findall(r"^\| `agentopt (\w+)", README, re.MULTILINE))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("test", [path for path in recipes() if path.startswith("tests/")])
 def test_a_recipe_is_one_file_and_its_test(test: str, tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "agentopt", ignore=shutil.ignore_patterns("__pycache__"))

@@ -110,6 +110,7 @@ def seconds(task: str) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.thorough
 def test_no_text_keeps_the_reader_busy() -> None:
     taken = seconds("priority")
     assert set(taken) == set(PARTS)

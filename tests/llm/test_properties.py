@@ -195,6 +195,7 @@ FRAGMENTS = [
 ANY = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=8), max_size=30).map("".join)
 
 
+@pytest.mark.thorough
 @settings(max_examples=1500, deadline=None)
 @given(
     reply=ANY,

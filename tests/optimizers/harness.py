@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
 from agentopt import plugins
 from agentopt.core.candidate import Candidate, Proposal, candidate_id
-from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure
+from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Failure, Rollout
 from agentopt.core.protocols import Archive, ArchiveContext, Optimizer, OptimizerContext, TaskCard
 from agentopt.core.task import Objective, Parameter
 from agentopt.optimizers.memetic import Memetic
@@ -65,6 +65,9 @@ class ListView:
 
     def texts(self, entry: Entry, limit: int) -> Mapping[str, str]:
         return {}
+
+    def traces(self, entry: Entry) -> Iterator[tuple[Rollout, bytes]]:
+        return iter(())
 
 
 class Run:

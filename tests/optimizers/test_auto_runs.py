@@ -72,6 +72,7 @@ def world(store: ListStore | None = None, models: tuple[Oracle, ...] = (), **set
 
 
 @pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.thorough
 async def test_killed_at_any_event_it_goes_on_as_if_nothing_had_happened(stride: int) -> None:
     settings: dict[str, Any] = {"budget": {"evals": 20, "rollouts": 60}, "price": Price(1.0, 2.0)}
 

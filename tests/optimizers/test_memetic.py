@@ -17,6 +17,7 @@ from agentopt.optimizers.memetic import Memetic
 TASK = card(code(LINE))
 
 
+@pytest.mark.thorough
 async def test_it_finds_structure_and_numbers() -> None:
     losses = [(await Run(build("memetic", TASK), TASK, regression, seed=seed).go(300)).best for seed in range(3)]
     assert sorted(loss or 0.0 for loss in losses)[1] < 4.0, losses

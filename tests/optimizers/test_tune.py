@@ -54,6 +54,7 @@ async def test_config_fields_are_searched_on_their_own_scale() -> None:
     assert {entry.candidate.values["settings"]["kind"] for entry, _ in run.history} == {"fast"}
 
 
+@pytest.mark.thorough
 async def test_many_numbers_are_searched_with_variances_only() -> None:
     source = "def f():\n    return [" + ", ".join(["1.0"] * 60) + "]\n"
 

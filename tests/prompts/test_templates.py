@@ -9,9 +9,9 @@ import pytest
 
 from agentopt.core.errors import ConfigError
 from agentopt.core.protocols import Prompts
-from agentopt.prompts.quoting import STANDING_SENTENCE, tokens_of
+from agentopt.core.quoting import STANDING_SENTENCE, tokens_of
 from agentopt.prompts.templates import Templates
-from tests.prompts.test_quoting import HOSTILE
+from tests.core.test_quoting import HOSTILE
 
 ORIGINAL = """---
 text: [form]

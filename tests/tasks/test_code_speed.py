@@ -114,6 +114,7 @@ def test_wrong_answers_are_rejected_with_a_sentence(task: Task, programs: dict[s
         score(task, text, "\n".join(reversed("abcde")))
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("level_3")
 def test_the_seed_and_the_best_known_have_the_figures_of_the_readme(task: Task) -> None:
     readme = (FOLDER / "README.md").read_text()
@@ -128,6 +129,7 @@ def test_the_seed_and_the_best_known_have_the_figures_of_the_readme(task: Task) 
     assert measured["solve.cpp"] > 25 * measured["known/bit_parallel.cpp"]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("level_3")
 def test_the_look_before_a_run_finds_nothing_wrong(task: Task) -> None:
     fast = Parameter("solve", "code", (FOLDER / SOURCES[1]).read_text(), language="cpp")

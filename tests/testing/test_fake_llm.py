@@ -97,9 +97,9 @@ def test_a_function_decides_by_the_request_and_requests_are_kept() -> None:
     assert 0 <= first.time <= second.time
 
 
-def test_what_is_no_chat_request_takes_no_step() -> None:
+def test_what_asks_no_model_takes_no_step() -> None:
     with FakeLLM([Step("first")]) as server, Client(server.url) as client:
-        assert client.post(path="/v1/embeddings")[0] == 404
+        assert client.post(path="/v1/images/generations")[0] == 404
         assert client.post(b"[]")[0] == 400
         assert client.post(b"{")[0] == 400
         assert b"first" in client.post()[2]

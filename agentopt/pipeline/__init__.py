@@ -1,0 +1,1 @@
+"""Workflows that people already have, improved while they use them."""
