@@ -13,7 +13,7 @@ from agentopt.compat.trace.nodes import Node, ParameterNode
 from agentopt.compat.trace.sources import definition, source_of
 from agentopt.core.errors import TaskError
 from agentopt.core.running import RUNNER, CodeCall, CodeFailed, CodeRunner, Import, Source, execute, unsendable
-from agentopt.trace.own_source import free_names
+from agentopt.trace.own_source import free_names, keep_signature
 from agentopt.trace.trainable import CodeParam
 from agentopt.trace.trainable import annotated as annotated_code
 
@@ -52,15 +52,14 @@ class LearntCode:
         head = self._own.partition("def ")[2].partition("\n")[0]
         constraint = f"The code should start with:\ndef {head}"
         about = (inspect.getdoc(self._function) or "").partition("\n")[0]
-        param = CodeParam(self._own, self._entry, self._entry, about, constraint)
-        keeps: Any = param.projection
 
         def project(proposed: Any) -> Any:
-            for one in (*projections, keeps):
+            for one in projections:
                 proposed = one(proposed)
+            keep_signature(proposed, self._entry, self._own)
             return proposed
 
-        param.projection = project
+        param = CodeParam(self._own, self._entry, self._entry, self._trust, description=about, constraint=constraint, projection=project)
         return ParameterNode(self._own, name=_LABEL, description=about or None, constraint=constraint, param=param)
 
     def call(self, parameter: ParameterNode, given: Arguments) -> Any:

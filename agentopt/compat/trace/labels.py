@@ -23,10 +23,10 @@ _SWEPT = 64
 class Labelled(ours.Node):
     """A node with a label, a description, and weak references to what was made of it."""
 
-    __slots__ = ("_children", "_constraint", "_description", "_info", "_label")
+    __slots__ = ("_children", "_constraint", "_description", "_info")
 
-    def _begin(self, label: str, description: str | None, constraint: str | None, info: Any) -> None:
-        self._label, self._description, self._constraint = label, description, constraint
+    def _begin(self, description: str | None, constraint: str | None, info: Any) -> None:
+        self._description, self._constraint = description, constraint
         self._info: Any = info
         self._children: list[weakref.ref[Labelled]] = []
 
@@ -62,18 +62,9 @@ class Labelled(ours.Node):
         return type(cast(object, self.value))
 
     @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def name(self) -> str:
         """The label and a number. No two nodes of a process have the same."""
-        return f"{self._label}:{self.serial}"
-
-    @name.setter
-    def name(self, label: str | None) -> None:
-        self._label = label or self._label
-
-    @property
-    def label(self) -> str:
-        """The name without the number."""
-        return self._label
+        return f"{self.label}:{self.serial}"
 
     @property
     def py_name(self) -> str:
