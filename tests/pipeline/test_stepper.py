@@ -417,10 +417,11 @@ def test_closing_ends_a_step_under_way():
 
 def test_a_closed_stepper_says_so_and_a_forgotten_one_ends_its_thread():
     _, k = params()
-    opt = stepper(k)
+    opt = stepper(k, out="run")
     say(opt, score=1.0)
     opt.close()
     opt.close()
+    assert load_run("run").status == "interrupted"
     opt.backward(None, "", 1.0)
     with pytest.raises(RunFailed, match="the stepper is closed; make a new one, with the same out, to go on"):
         opt.step()
