@@ -25,6 +25,13 @@ Work = Callable[[Listen, Interruptible], Coroutine[Any, Any, Result]]
 _CLOSED = "the stepper was closed while a step was under way"
 
 
+class _QuickLoop(asyncio.SelectorEventLoop):
+    """Does not wait for functions that still work in its pool: where the process ends, no thread can be started to wait with."""
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """``close`` tells the pool to end."""
+
+
 class Background:
     """Has an event loop of its own, so it serves callers with a loop and without one alike. It is its executor's ``Listen``."""
 
@@ -39,10 +46,14 @@ class Background:
 
     def start(self, run: Work) -> Turn:
         """Once."""
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._work(run)), name="agentopt-stepper", daemon=True)
+        self._thread = threading.Thread(target=self._main, args=(run,), name="agentopt-stepper", daemon=True)
         self._thread.start()
         self._begun.wait()
         return self.turn
+
+    def _main(self, run: Work) -> None:
+        with asyncio.Runner(loop_factory=_QuickLoop) as runner:
+            runner.run(self._work(run))
 
     async def _work(self, run: Work) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
