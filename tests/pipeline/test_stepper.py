@@ -314,6 +314,21 @@ def test_a_folder_that_cannot_be_made(in_tmp: Path):
         say(opt, score=1.0)
 
 
+def test_time_that_ran_out_between_two_steps():
+    _, k = params()
+    with stepper(k, budget="1s", out="run") as opt:
+        assert not say(opt, score=1.0).done
+        for thread in threading.enumerate():
+            if thread.name == "agentopt-stepper":
+                thread.join()
+        assert (k.value, opt.done) == (1, ""), "nobody changes values behind the user's back"
+        step = say(opt, score=2.0)
+        assert step.done == opt.done
+        assert k.value == 0
+        assert load_run("run").status == "failed", "no child was judged in time"
+    assert step.done.startswith("no child could be scored")
+
+
 # --- models ----------------------------------------------------------------------------------------------------------
 
 
