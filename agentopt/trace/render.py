@@ -19,6 +19,7 @@ from agentopt.trace.listing import listing
 from agentopt.trace.merge import Group, merge
 from agentopt.trace.naming import Names, function_name, identifier, node_names
 from agentopt.trace.outline import Outline, outline
+from agentopt.trace.union import apart
 from agentopt.trace.written import cut, error_text, raised, written
 
 __all__ = ["Problem", "render"]
@@ -54,14 +55,14 @@ class Problem:
 
 
 def render(graphs: Sequence[Graph], token_budget: int = 8000, labels: Sequence[str] = ()) -> Problem:
-    """One problem of any number of runs; ``labels`` say of each what it is, such as the name of its case.
+    """One problem of any number of runs; ``labels`` say of each what it is, such as the name of its case. A ``union`` is several.
 
     The texts together take at most ``token_budget`` tokens by the estimate of ``tokens_of``. The same runs give the same texts. Raises
     ConfigError for a budget that has no room for words.
     """
     if token_budget < LEAST * len(_WEIGHTS):
         raise ConfigError(f"a budget of {token_budget} tokens is too small to show a trace; give at least {LEAST * len(_WEIGHTS)}")
-    told = _Told(graphs, labels)
+    told = _Told(*apart(graphs, labels))
     parts: dict[str, Part] = {name: getattr(told, name) for name in _WEIGHTS}
     texts = {name: part(token_budget) for name, part in parts.items()}
     given = share({name: tokens_of(text) for name, text in texts.items()}, _WEIGHTS, token_budget)
