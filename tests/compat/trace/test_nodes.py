@@ -294,6 +294,9 @@ def test_descriptions_and_names() -> None:
     assert len({node(1).name for _ in range(100)}) == 100
     assert (x.type, x.is_root, x.is_leaf, (x + 1).is_root, x.level, (x + 1 + 1).level) == (int, True, True, False, 0, 2)
     assert x.info is None
+    assert p.param.name == "p"
+    assert node("a", trainable=True).param.name == "str"
+    assert node("a", name="my 1st", trainable=True).param.name == "my_1st"
     assert (x + 1).info["fun_name"] == "add"
     assert node(x + 1, name="ignored").data == 2
 
