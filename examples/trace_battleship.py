@@ -1,7 +1,7 @@
 """Trace's way with code: two functions of a player who sinks ships learn from what the game says.
 
-``python trace_battleship.py`` asks the model that AGENTOPT_MODEL names, for example openai:gpt-4o-mini; without one it plays with three answers
-that are written down here. What a model writes is called in a sandbox.
+``python trace_battleship.py`` asks the model that AGENTOPT_MODEL names, for example openai:gpt-4o-mini; without one it plays with three
+answers that are written down here. What a model writes is called in a sandbox.
 """
 
 import os
