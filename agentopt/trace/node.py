@@ -12,20 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple, cast
 
+from agentopt.trace.context import tick
 from agentopt.trace.functions import Function
 from agentopt.trace.graph import Edge, Feedback, FunctionInfo, Graph, ParamInfo
 from agentopt.trace.graph import Node as Row
 from agentopt.trace.operators import Keywords, Operators, described, make_dict, make_frozenset, make_list, make_set, make_slice, make_tuple
 from agentopt.trace.params import Param
 
-__all__ = ["Judgement", "Node", "graph_of", "node", "now", "params_of", "plain", "reached"]
-
-_NEXT = itertools.count().__next__
+__all__ = ["Judgement", "Node", "graph_of", "node", "now", "operation_of", "params_of", "plain", "reached"]
 
 
 def now() -> int:
     """A serial: those of all nodes so far are smaller, those of all that come are larger."""
-    return _NEXT()
+    return tick()
 
 
 class Judgement(NamedTuple):
@@ -57,7 +56,7 @@ class Node(Operators):
         self.op = op
         self.inputs = inputs
         self.label = label
-        self.serial = _NEXT()
+        self.serial = tick()
 
     def _apply(self, op: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
         """The node of ``op(*inputs)``. What ``op`` raises is raised unchanged, and leaves no node."""
@@ -148,13 +147,14 @@ def graph_of(*targets: Node) -> Graph:
                 graph.params[op.name] = ParamInfo(op.name, op.kind, op.description, op.constraint, op.trainable)
                 number = reads[id(op), id(made.value)] = graph.add(Row(0, "param", op.name, made.value))
         else:
-            number = graph.add(_operation(graph, functions, made, numbers))
+            number = graph.add(operation_of(graph, functions, made, numbers))
         numbers[id(made)] = number
     graph.output = numbers[id(targets[-1])] if targets else -1
     return graph
 
 
-def _operation(graph: Graph, functions: dict[int, tuple[str, Sequence[str]]], made: Node, numbers: Mapping[int, int]) -> Row:
+def operation_of(graph: Graph, functions: dict[int, tuple[str, Sequence[str]]], made: Node, numbers: Mapping[int, int]) -> Row:
+    """A made node as a row of ``graph``. ``functions`` grows, one entry per function; ``numbers`` are those of its inputs, by their ids."""
     op, keywords = made.op, ()
     if isinstance(op, Keywords):
         op, keywords = op.function, op.names
