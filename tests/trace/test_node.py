@@ -209,6 +209,13 @@ def test_a_parameter_is_an_operand_and_is_read_where_it_is_used() -> None:
     assert (node(5) * p).value == 10.0
 
 
+def test_a_parameter_on_either_side_of_a_node_is_its_operand() -> None:
+    p, n = Param(2.0, "scale"), node(5)
+    for made, expected in ((p * n, 10.0), (n * p, 10.0), (p - n, -3.0), (p < n, True), (p >= n, False), (p == n, False), (p != n, True)):
+        assert made.value == expected
+        assert params_of(made) == [p]
+
+
 def test_feedback_reaches_each_parameter_once_however_often_and_by_however_many_ways() -> None:
     p, q, unused = Param(1, "p"), Param(2, "q"), Param(3, "unused")
     shared = node(p)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from agentopt.compat.trace import GRAPH, ExceptionNode, ExecutionError, MessageNode, Node, ParameterNode, node, operators, stop_tracing
+from agentopt.trace.jsonl import dump, load
 from agentopt.trace.node import graph_of
 from agentopt.trace.node import node as plain_proxy
 from agentopt.trace.params import Param
@@ -351,8 +352,9 @@ def test_a_graph_of_three_thousand_operations_is_saved() -> None:
     z = x
     for _ in range(3000):
         z = z + 1
-    graph = graph_of(z)
+    graph = load(dump(graph_of(z)))
     assert len(graph.of_kind("op")) == 3000
+    assert (graph.value(graph.output), graph.params["x"].kind) == (3001, "value")
     assert pickle.loads(pickle.dumps(z)).data == 3001
     assert copy.deepcopy(z).data == 3001
 
