@@ -45,16 +45,17 @@ class Node(Operators):
     """A value, and where it came from. Hashed by identity.
 
     ``op`` is the function that made the value, the ``Param`` that was read, or None for what was given. ``inputs`` are what the function
-    was called with, nodes and plain values. ``serial`` grows with each node of this process, so inputs have smaller ones.
+    was called with, nodes and plain values. ``label`` is for pictures and prompts. ``serial`` grows with each node of this process, so
+    inputs have smaller ones.
     """
 
-    __slots__ = ("__weakref__", "inputs", "name", "op", "serial", "value")
+    __slots__ = ("__weakref__", "inputs", "label", "op", "serial", "value")
 
-    def __init__(self, value: Any, op: Any = None, inputs: tuple[Any, ...] = (), name: str | None = None) -> None:
+    def __init__(self, value: Any, op: Any = None, inputs: tuple[Any, ...] = (), label: str | None = None) -> None:
         self.value = value
         self.op = op
         self.inputs = inputs
-        self.name = name
+        self.label = label
         self.serial = tick()
 
     def _apply(self, op: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
@@ -91,27 +92,27 @@ class Node(Operators):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Node:
         """The value alone, without what led to it."""
-        return Node(copy.deepcopy(self.value, memo), name=self.name)
+        return Node(copy.deepcopy(self.value, memo), label=self.label)
 
     def __copy__(self) -> Node:
-        return Node(self.value, name=self.name)
+        return Node(self.value, label=self.label)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The value alone; a whole graph is saved as ``graph_of(node)``."""
-        return (Node, (self.value, None, (), self.name))
+        return (Node, (self.value, None, (), self.label))
 
 
 def node(value: Any, name: str | None = None) -> Node:
     """A proxy of ``value``, whose operations are recorded. A node stays what it is.
 
     A ``Param`` becomes a node of its current value. Lists, tuples, sets, dicts and slices with nodes inside become one node of plain data
-    that came from those. ``name`` is for pictures and prompts.
+    that came from those. ``name`` is its label.
     """
     made = _linked(value)
     if not isinstance(made, Node):
         return Node(value, None, (), name)
     if name is not None:
-        made.name = name
+        made.label = name
     return made
 
 
@@ -139,7 +140,7 @@ def graph_of(*targets: Node) -> Graph:
     for made in sorted(reached(targets), key=_serial):
         op = made.op
         if op is None:
-            number = graph.add(Row(0, "input", made.name or "input", made.value))
+            number = graph.add(Row(0, "input", made.label or "input", made.value))
         elif isinstance(op, Param):
             number = reads.get((id(op), id(made.value)), -1)
             if number < 0:
@@ -176,7 +177,7 @@ def operation_of(graph: Graph, functions: dict[int, tuple[str, Sequence[str]]], 
             edges.append(Edge(numbers[id(given)], role))
         else:
             literals.append((role, given))
-    meta = {"label": made.name} if made.name else {}
+    meta = {"label": made.label} if made.label and made.label != name else {}
     return Row(0, "op", name, made.value, tuple(edges), tuple(literals), meta=meta)
 
 

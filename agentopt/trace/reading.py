@@ -111,7 +111,7 @@ class _Writer:
 
     def _write_proxy(self, made: Proxy, span: int) -> None:
         if made.op is None:
-            node = Node(0, "input", made.name or "input", made.value)
+            node = Node(0, "input", made.label or "input", made.value)
         elif isinstance(made.op, Param):
             param = made.op
             self.graph.params[param.name] = ParamInfo(param.name, param.kind, param.description, param.constraint, param.trainable)
