@@ -26,7 +26,7 @@ from agentopt.trace.recorder import record
 from agentopt.trace.traced import traced
 from benchmarks.trace import floor
 
-__all__ = ["costs", "linearity", "measure", "no_cross_talk", "overhead"]
+__all__ = ["costs", "linearity", "measure", "memory", "million", "no_cross_talk", "overhead"]
 
 Figures = dict[str, float]
 
