@@ -51,7 +51,7 @@ def test_nothing_is_quadratic():
 def test_the_long_forms():
     found = figures("no_cross_talk()", "million()", "linearity(5)")
     assert found["traces with cross-talk"] == 0
-    assert found["peak resident, MB"] <= 1024
+    assert found["load 1M, most resident, MB"] <= 600
     assert found["subgraph, 100k / 10k"] <= 13
 
 
