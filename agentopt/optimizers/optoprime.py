@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -203,12 +203,10 @@ class OptoPrime:
             self._ask(self._prompts.render("improve", asked[place]), start, options.temperature - fall * place, streams[place])
             for place in range(count)
         )
-        said = await asyncio.gather(*asking, return_exceptions=True)
-        heard = [one for one in said if isinstance(one, Said)]
-        for one in said:
-            if isinstance(one, BaseException) and not (heard and isinstance(one, ModelError | BudgetSpent)):
-                raise one
-        return heard
+        said = await _at_once(asking)
+        if not any(isinstance(one, Said) for one in said):
+            raise next(one for one in said if not isinstance(one, Said))
+        return [one for one in said if isinstance(one, Said)]  # what was paid for is used
 
     async def _alternatives(self, slots: Mapping[str, str], start: Entry, rng: Random) -> list[Said]:
         said: list[Said] = []
@@ -282,6 +280,23 @@ class OptoPrime:
 
     def _shown(self, tried: Tried) -> str:
         return show_tried(tried.values, show_scores(tried.scores, self._objectives, _DIGITS), tried.feedback)
+
+
+async def _at_once(asking: Iterable[Awaitable[Said]]) -> list[Said | ModelError | BudgetSpent]:
+    """What each came to. Any other exception ends them all."""
+
+    async def caught(one: Awaitable[Said]) -> Said | ModelError | BudgetSpent:
+        try:
+            return await one
+        except (ModelError, BudgetSpent) as error:
+            return error
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(caught(one)) for one in asking]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def _without_echo(graph: Graph, run: Rollout) -> Graph:
