@@ -137,7 +137,7 @@ class OptoPrime:
             self._latest = entry.id
         if admission.status != "duplicate" and not (entry.provisional and self._options.recall == "best"):
             new = {name: entry.candidate.values[name] for name in memo["new"]}
-            self._attempts.add(Tried(new, entry.scores, show_rollouts(entry, self._objectives, _SHOWN_OF_ATTEMPTS)))
+            self._attempts.add(Tried(entry.id, new, entry.scores, show_rollouts(entry, self._objectives, _SHOWN_OF_ATTEMPTS)))
 
     # --- what is improved, and by which runs
 
@@ -258,7 +258,7 @@ class OptoPrime:
             "constraints": show_constraints(self._parameters),
             **workflow,
             "feedback": "\n".join(filter(None, [show_feedback(start, runs, self._objectives), remarks])),
-            "memory": "\n\n".join(map(self._shown, self._attempts.kept)),
+            "memory": "\n\n".join(self._shown(tried) for tried in self._attempts.kept if tried.id != start.id),
             "drafts": "",
             "expert": "",
             "form": self._form,

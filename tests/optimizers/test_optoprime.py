@@ -264,6 +264,13 @@ def test_the_best_attempts_come_in_rising_order() -> None:
     assert "said of 6" in remembered([(unsure, admission)])
 
 
+def test_what_is_improved_is_not_shown_twice() -> None:
+    (first, _), (second, _) = tried(1, 0.5), tried(2, 0.6)
+    prompt = shown(entry(excess=0.9), first, second)
+    assert "0.01\n</value>" in section(prompt, "Variables")
+    assert re.findall(r"said of (\d)", section(prompt, "Memory")) == ["2"]
+
+
 def test_attempts_of_others_are_not_its_memory() -> None:
     told, admission = tried(1, 0.5)
     other = replace(told, candidate=replace(told.candidate, optimizer="reevo", memo={}))
