@@ -49,10 +49,11 @@ class TrainableOptions(TypedDict, total=False):
 class CodeParam(Param):
     """A parameter of kind "code": ``entry`` is the function that its text defines."""
 
-    __slots__ = ("entry",)
+    __slots__ = ("entry", "trust")
 
     def __init__(self, source: str, name: str, entry: str, description: str, constraint: str) -> None:
         self.entry = entry
+        self.trust = False
 
         def projection(value: Value) -> Value:
             keep_signature(value, entry, source)
@@ -85,6 +86,7 @@ class Trainable:
         doc = (inspect.getdoc(function) or "").partition("\n")[0]
         constraint = f"The code defines {entry}{self._signature}; this signature stays. {options.get('constraint', '')}".rstrip()
         self.param = CodeParam(source, options.get("name", entry), entry, options.get("description", doc), constraint)
+        self.param.trust = self.trust
         self._loaded: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {}
         functools.update_wrapper(self, function)
         asynchronous = inspect.iscoroutinefunction(function)
