@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -110,10 +110,7 @@ class Metering:
             if not self.run.purse.take(ticket.bound, ticket.lasting):
                 raise BudgetSpent(self._lack(ticket.bound))
             return self._log(ticket)
-        try:
-            return self._send(ticket).result()
-        except CancelledError:
-            raise BudgetSpent(_ENDED) from None
+        return self._send(ticket).result()
 
     async def abegin(self, model: str, bound: Bound, request: Mapping[str, Any]) -> _Ticket:
         ticket = self._ticket(model, bound, request)

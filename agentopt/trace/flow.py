@@ -212,7 +212,8 @@ class Flow:
         elif self.is_inside(origin if origin >= 0 else ~origin, place) or (row[1] == "param" and self._reads(origin) is row[2]):
             self.origins[key] = place
         else:
-            if origin >= 0:
+            passed_inside = any(self.is_inside(doubt, place) for doubt in self.doubts.get(key, ()))
+            if origin >= 0 and not passed_inside:
                 self._doubt(key, origin)
                 self.origins[key] = ~origin
             self._doubt(key, place)
@@ -248,7 +249,7 @@ def says_nothing(value: Any) -> bool:
         return _is_interned(value)
     if kind is int:
         return -_SMALL <= value <= _SMALL
-    return kind in _MUTE or (kind in _SHARED_EMPTY and not value)
+    return kind in _MUTE or (kind in _SHARED_EMPTY and not value) or (kind is bytes and len(value) == 1)
 
 
 def _is_interned(text: str) -> bool:

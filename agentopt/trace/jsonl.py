@@ -160,7 +160,7 @@ def _load_header(graph: Graph, header: dict[str, Any], count: int) -> None:
     for said in header.get("feedback", []):
         scores = {str(name): float(score) for name, score in _decode(said.get("scores", {})).items()}
         graph.feedback.append(Feedback(_number(said["target"], count), str(said.get("text", "")), scores))
-    graph.output, graph.meta = _number(header.get("output", -1), count), _decode(header.get("meta", {}))
+    graph.output, graph.meta = _number(header.get("output", -1), count), _mapping(_decode(header.get("meta", {})))
 
 
 def _info(kind: type[_Info], info: Mapping[str, Any]) -> _Info:
@@ -190,8 +190,14 @@ def _node(line: dict[str, Any], count: int, shared: dict[str, str]) -> Node:
         _number(line.get("span", -1), count),
         float(line.get("started", 0.0)),
         float(line.get("seconds", 0.0)),
-        _decode(line.get("meta", {})),
+        _mapping(_decode(line.get("meta", {}))),
     )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"meta is {value!r}")
+    return cast("dict[str, Any]", value)
 
 
 def _edge(edge: list[Any], count: int, shared: dict[str, str]) -> Edge:

@@ -9,7 +9,7 @@ from agentopt.core.quoting import defused
 from agentopt.trace.graph import Edge, Graph
 from agentopt.trace.naming import function_name, identifier
 from agentopt.trace.outline import Outline
-from agentopt.trace.written import cut, error_text, written
+from agentopt.trace.written import cut, raised, written
 
 __all__ = ["counted", "gaps", "listing"]
 
@@ -67,10 +67,12 @@ def _line(graph: Graph, number: int, names: Sequence[str], varying: Collection[t
     if len(arguments) > _ARGUMENTS:
         arguments[_ARGUMENTS - 2 :] = [f"... {len(arguments) - _ARGUMENTS + 2:,} more"]
     line = f"{names[number]} = {function_name(node.name)}({', '.join(arguments)})"
+    mutated = node.meta.get("mutated")
     notes = [
         *_note("reads", "reads", node.inputs, names),
         *_note("perhaps from", "inferred", node.inputs, names),
-        *([f"raised {cut(error_text(node.value), _SHORT)}".replace("\n", " ")] if node.kind == "exception" else ()),
+        *([f"raised {cut(raised(node), _SHORT)}".replace("\n", " ")] if node.kind == "exception" else ()),
+        *([f"changed since: {written(mutated, _SHORT)}"] if mutated else ()),
     ]
     return defused(f"{line}  # {'; '.join(notes)}" if notes else line)
 

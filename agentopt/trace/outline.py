@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agentopt.trace.graph import Graph
+from agentopt.trace.graph import Graph, Node
 from agentopt.trace.merge import Group
-from agentopt.trace.written import error_text
+from agentopt.trace.written import raised
 
 __all__ = ["STEPS", "Outline", "failing", "outline"]
 
@@ -66,15 +66,16 @@ def failing(graph: Graph) -> set[int]:
     found: set[int] = set()
     while left:
         found.update(left)
-        left = [max(came) for outer in left if (came := [n for n in inside.get(outer, ()) if _came_of(graph.value(outer), graph.value(n))])]
+        left = [max(came) for outer in left if (came := [n for n in inside.get(outer, ()) if _came_of(graph[outer], graph[n])])]
     return found
 
 
-def _came_of(error: object, inner: object) -> bool:
-    """Whether ``error`` is ``inner`` or was raised because of it; those of loaded traces are told by their texts."""
-    if isinstance(error, BaseException) and inner in (error.__cause__, error.__context__):
+def _came_of(outer: Node, inner: Node) -> bool:
+    """Whether what left ``outer`` is what left ``inner``, or was raised because of it; loaded traces only know the texts."""
+    error = outer.value
+    if isinstance(error, BaseException) and inner.value in (error.__cause__, error.__context__):
         return True
-    return error is inner or error_text(error) == error_text(inner)
+    return error is inner.value or raised(outer) == raised(inner)
 
 
 def _tree(graph: Graph) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -14,12 +14,12 @@ from typing import Any
 from agentopt.core.errors import ConfigError
 from agentopt.core.quoting import defused, quote, tokens_of
 from agentopt.trace.fitting import LEAST, Item, Part, fit, most_that_fit, share
-from agentopt.trace.graph import FunctionInfo, Graph, ParamInfo
+from agentopt.trace.graph import FunctionInfo, Graph, Node, ParamInfo
 from agentopt.trace.listing import listing
 from agentopt.trace.merge import Group, merge
 from agentopt.trace.naming import Names, function_name, identifier, node_names
 from agentopt.trace.outline import Outline, outline
-from agentopt.trace.written import cut, error_text, written
+from agentopt.trace.written import cut, error_text, raised, written
 
 __all__ = ["Problem", "render"]
 
@@ -208,7 +208,7 @@ class _Told:
         graph, run = each.group.graphs[place], each.runs[place]
         head = f"{self._run(run)}: " if sum(len(each.runs) for each in self.groups) > 1 else ""
         for number in sorted(each.view.failing)[-1:]:
-            yield Item(partial(_entry, f"{head}{each.names[number]} raised", _error(graph, number)))
+            yield Item(partial(_entry, f"{head}{each.names[number]} raised", _error(graph[number])))
         for each_said in graph.feedback:
             target = f"{each.names[each_said.target]} " if 0 <= each_said.target < len(graph) else ""
             scores = ", ".join(f"{name} {value:.6g}" for name, value in each_said.scores.items())
@@ -257,10 +257,9 @@ def _result(value: Any, length: int) -> str:
     return cut(error_text(value), length).replace("\n", " ") if isinstance(value, BaseException) else written(value, length)
 
 
-def _error(graph: Graph, number: int) -> str:
+def _error(node: Node) -> str:
     """The exception, and where it was raised if that was recorded."""
-    where = graph[number].meta.get("source", "")
-    return "\n".join(filter(None, [error_text(graph.value(number)), defused(str(where))]))
+    return "\n".join(filter(None, [raised(node), defused(str(node.meta.get("where") or ""))]))
 
 
 def _about(info: FunctionInfo, length: int) -> str:

@@ -9,8 +9,9 @@ from itertools import islice
 from typing import Any, cast
 
 from agentopt.core.quoting import defused
+from agentopt.trace.graph import Node
 
-__all__ = ["cut", "error_text", "written"]
+__all__ = ["cut", "error_text", "raised", "written"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEEPEST = 4
@@ -38,6 +39,12 @@ def error_text(value: Any) -> str:
         name, said = type(value).__name__, _safely(str, value)
         return defused(f"{name}: {said}" if said else name)
     return defused(value if isinstance(value, str) else written(value, 2000))
+
+
+def raised(node: Node) -> str:
+    """What an ``exception`` node raised, as ``error_text``: of loaded traces only what was noted when it was recorded."""
+    said = ": ".join(str(node.meta[key]) for key in ("error", "message") if node.meta.get(key))
+    return defused(said) if said else error_text(node.value)
 
 
 def _written(value: Any, room: int, depth: int) -> str:

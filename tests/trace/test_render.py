@@ -131,13 +131,22 @@ def test_an_exception_that_was_handled_is_no_failure() -> None:
     assert problem.feedback == ""
 
 
+def test_a_loaded_exception_is_known_by_what_was_noted() -> None:
+    graph = Graph()
+    noted = {"error": "KeyError", "message": "no", "where": "f.py: 3"}
+    outer = graph.add(Node(0, "exception", "outer", {"repr": "KeyError('no')"}, meta=noted))
+    graph.add(Node(0, "exception", "inner", {"repr": "KeyError('no') "}, span=outer, meta=noted))
+    assert render([graph]).feedback == "inner_1 raised: KeyError: no\n    f.py: 3"
+
+
 def test_an_exception_that_came_of_another_leads_to_it() -> None:
     graph = Graph()
     error = RuntimeError("outer")
     error.__cause__ = cause = KeyError("inner")
     outer = graph.add(Node(0, "exception", "outer", error))
     graph.add(Node(0, "exception", "retried", KeyError("early"), span=outer))
-    graph.add(Node(0, "exception", "inner", cause, span=outer, meta={"source": "line 3: d['x']  <---"}))
+    graph.add(Node(0, "exception", "inner", cause, span=outer, meta={"where": "line 3: d['x']  <---", "mutated": ["d"]}))
+    assert "# raised KeyError: 'inner'; changed since: ['d']" in render([graph]).code
     assert render([graph]).feedback == "inner_1 raised: KeyError: 'inner'\n    line 3: d['x']  <---"
 
 
