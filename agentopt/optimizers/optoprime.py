@@ -257,7 +257,7 @@ class OptoPrime:
             "variables": show_suggestion({name: values[name] for name in self._names}),
             "constraints": show_constraints(self._parameters),
             **workflow,
-            "feedback": "\n".join(filter(None, [show_feedback(start, runs, self._objectives), remarks])),
+            "feedback": "\n".join(filter(None, [show_feedback(start, runs, self._objectives, brief=bool(remarks)), remarks])),
             "memory": "\n\n".join(self._shown(tried) for tried in self._attempts.kept if tried.id != start.id),
             "drafts": "",
             "expert": "",
@@ -301,7 +301,8 @@ async def _at_once(asking: Iterable[Awaitable[Said]]) -> list[Said | ModelError 
 
 def _without_echo(graph: Graph, run: Rollout) -> Graph:
     """Without what is said of the run as a whole too."""
-    graph.feedback = [said for said in graph.feedback if said.target != graph.output or said.text.strip() != run.feedback.strip()]
+    whole = {run.feedback.strip(), run.failure.message.strip() if run.failure else ""}
+    graph.feedback = [said for said in graph.feedback if said.target != graph.output or said.text.strip() not in whole]
     return graph
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -527,8 +528,11 @@ def test_runs_without_a_trace_come_behind_those_with_one() -> None:
 
 
 def test_a_run_that_failed_shows_where() -> None:
-    prompt = traced_prompt((rollout("a"), recorded("one two three four five")))
-    assert "too many steps" in section(prompt, "Code") + section(prompt, "Feedback")
+    failed = replace(rollout("a"), failure=Failure("crash", "Traceback:\n  line 5\nValueError: too many steps"))
+    feedback = section(traced_prompt((failed, recorded("one two three four five"))), "Feedback")
+    assert feedback.startswith("Run 1 (case a): failed: crash: ValueError: too many steps\nOf what ran:")
+    assert "raise ValueError(" in feedback
+    assert "line 5" in section(traced_prompt((failed, b"")), "Feedback")
 
 
 def test_what_is_said_of_the_whole_run_is_said_once() -> None:
