@@ -66,7 +66,8 @@ def failing(graph: Graph) -> set[int]:
     found: set[int] = set()
     while left:
         found.update(left)
-        left = [max(came) for outer in left if (came := [n for n in inside.get(outer, ()) if _came_of(graph[outer], graph[n])])]
+        came = [[n for n in inside.get(outer, ()) if n not in found and _came_of(graph[outer], graph[n])] for outer in left]
+        left = [max(numbers) for numbers in came if numbers]
     return found
 
 
