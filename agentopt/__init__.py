@@ -12,68 +12,66 @@ if TYPE_CHECKING:
     from agentopt.api import aevolve, evolve, load_run, resume
     from agentopt.core.candidate import Candidate, Proposal
     from agentopt.core.errors import AgentoptError, Reject, RunFailed, UserError
-    from agentopt.core.evaluation import Admission, Entry, Evaluation
-    from agentopt.core.protocols import Exhausted, Refused, Wait
     from agentopt.core.task import Case, Limits, Measure, Objective, Parameter, Score, Task
     from agentopt.loading import load_task
+    from agentopt.pipeline.optimize import optimize
     from agentopt.results import Result
+    from agentopt.trace.params import param
+    from agentopt.trace.recorder import record
+    from agentopt.trace.traced import traced
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Admission": "core.evaluation",
     "AgentoptError": "core.errors",
     "Candidate": "core.candidate",
     "Case": "core.task",
-    "Entry": "core.evaluation",
-    "Evaluation": "core.evaluation",
-    "Exhausted": "core.protocols",
     "Limits": "core.task",
     "Measure": "core.task",
     "Objective": "core.task",
     "Parameter": "core.task",
     "Proposal": "core.candidate",
-    "Refused": "core.protocols",
     "Reject": "core.errors",
     "Result": "results",
     "RunFailed": "core.errors",
     "Score": "core.task",
     "Task": "core.task",
     "UserError": "core.errors",
-    "Wait": "core.protocols",
     "aevolve": "api",
     "evolve": "api",
     "load_run": "api",
     "load_task": "loading",
+    "optimize": "pipeline.optimize",
+    "param": "trace.params",
+    "record": "trace.recorder",
     "resume": "api",
+    "traced": "trace.traced",
 }
 
 __all__ = [
-    "Admission",
     "AgentoptError",
     "Candidate",
     "Case",
-    "Entry",
-    "Evaluation",
-    "Exhausted",
     "Limits",
     "Measure",
     "Objective",
     "Parameter",
     "Proposal",
-    "Refused",
     "Reject",
     "Result",
     "RunFailed",
     "Score",
     "Task",
     "UserError",
-    "Wait",
     "aevolve",
     "evolve",
     "load_run",
     "load_task",
+    "optimize",
+    "param",
+    "record",
     "resume",
+    "traced",
 ]
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
@@ -19,6 +16,7 @@ from agentopt.core.errors import ConfigError, RunFailed, StoreError, UserError
 from agentopt.core.fold import RunState, fold
 from agentopt.core.protocols import Optimizer, OptimizerContext
 from agentopt.core.task import Task
+from agentopt.engine.foreground import Interruptible, run_sync
 from agentopt.engine.loop import Loop
 from agentopt.engine.plan import Observer, Parts
 from agentopt.engine.run import Run
@@ -31,6 +29,10 @@ from agentopt.store.sqlite import SqliteStore
 __all__ = ["EvolveOptions", "OptimizerSpec", "aevolve", "aresume", "evolve", "load_run", "object_name", "resume"]
 
 OptimizerSpec = str | Mapping[str, Any] | Optimizer | Callable[[OptimizerContext], Optimizer]
+
+
+def _never(loop: Loop) -> None:
+    """Nobody wants to stop it."""
 
 
 class EvolveOptions(TypedDict, total=False):
@@ -81,12 +83,15 @@ def evolve(task: Task | str | Path, **options: Unpack[EvolveOptions]) -> Result:
     Ctrl-C ends the run cleanly. Raises UserError for bad input (nothing is left on disk then) and RunFailed when the run
     cannot go on. Inside a running event loop use ``aevolve``.
     """
-    return _run_sync(lambda interruptible: _evolve(task, options, interruptible), "aevolve")
+    return run_sync(lambda interruptible: _evolve(task, options, interruptible), "aevolve")
 
 
-async def aevolve(task: Task | str | Path, **options: Unpack[EvolveOptions]) -> Result:
-    """``evolve`` for callers that already run an event loop; cancel it to stop, the run can be resumed."""
-    return await _evolve(task, options, lambda loop: None)
+async def aevolve(task: Task | str | Path, *, interruptible: Interruptible = _never, **options: Unpack[EvolveOptions]) -> Result:
+    """``evolve`` for callers that already run an event loop; cancel it to stop, the run can be resumed.
+
+    ``interruptible`` is given what may be told to stop early.
+    """
+    return await _evolve(task, options, interruptible)
 
 
 def resume(
@@ -103,7 +108,7 @@ def resume(
     ``task``, ``optimizer`` and ``model`` are needed only for runs that were started with objects instead of names. A finished run without
     more budget is returned as it is. Raises StoreError for a folder that cannot be used.
     """
-    return _run_sync(
+    return run_sync(
         lambda interruptible: _resume(Path(run), budget, _Given(task, optimizer, model), on_event, interruptible),
         "agentopt.api.aresume",
     )
@@ -117,12 +122,13 @@ async def aresume(
     optimizer: OptimizerSpec | None = None,
     model: ChatModel | None = None,
     on_event: Observer | None = None,
+    interruptible: Interruptible = _never,
 ) -> Result:
     """``resume`` for callers that already run an event loop; cancel it to stop, the run can be resumed.
 
-    A ``budget`` by unit is that of the whole run, not what is added to it.
+    A ``budget`` by unit is that of the whole run, not what is added to it. ``interruptible`` as in ``aevolve``.
     """
-    return await _resume(Path(run), budget, _Given(task, optimizer, model), on_event, lambda loop: None)
+    return await _resume(Path(run), budget, _Given(task, optimizer, model), on_event, interruptible)
 
 
 def load_run(run: str | Path) -> Result:
@@ -136,49 +142,6 @@ def load_run(run: str | Path) -> Result:
 
 
 # --- starting ----------------------------------------------------------------------------------------------------
-
-
-Interruptible = Callable[[Loop], None]
-
-
-def _run_sync(work: Callable[[Interruptible], Awaitable[Result]], instead: str) -> Result:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
-        raise RuntimeError(f"an event loop is running already; use {instead}")
-
-    async def main() -> Result:
-        with _signals_stop() as interruptible:
-            return await work(interruptible)
-
-    return asyncio.run(main())
-
-
-@contextmanager
-def _signals_stop() -> Generator[Interruptible]:
-    """The first SIGINT or SIGTERM asks the loop to stop; a second one is not caught any more."""
-    running = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    stop: list[Loop] = []
-
-    def handle() -> None:
-        for number in numbers:
-            running.remove_signal_handler(number)
-        for loop in stop:
-            loop.interrupt()
-
-    def interruptible(loop: Loop) -> None:
-        stop.append(loop)
-        for number in numbers:
-            running.add_signal_handler(number, handle)
-
-    try:
-        yield interruptible
-    finally:
-        for number in numbers:
-            running.remove_signal_handler(number)
 
 
 async def _evolve(spec: Task | str | Path, options: EvolveOptions, interruptible: Interruptible) -> Result:

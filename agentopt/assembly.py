@@ -14,6 +14,7 @@ from agentopt.core.chat import ChatModel
 from agentopt.core.errors import ConfigError, TaskError
 from agentopt.core.events import SCHEMA
 from agentopt.core.fold import RunState
+from agentopt.core.metering import Meter
 from agentopt.core.protocols import (
     Archive,
     ArchiveContext,
@@ -36,7 +37,7 @@ from agentopt.engine.schedule import Schedule
 from agentopt.loading import fingerprint, make_cases
 from agentopt.results import value_text
 from agentopt.sandbox.interpreter import find_python, is_python, paths_of
-from agentopt.sandbox.levels import choose
+from agentopt.sandbox.levels import beside, choose
 from agentopt.settings import RunConfig
 
 __all__ = ["Job", "adjust", "file_name", "files_of", "rules_of"]
@@ -134,6 +135,8 @@ class Job:
         if self.config.executor != "auto":
             return self.config.executor
         task = self.task
+        if "pipeline" in task.functions:
+            return "pipeline"
         return "boxed" if task.has_code or task.self_reported or task.needs or task.command else "worker"
 
     @property
@@ -172,9 +175,12 @@ class Job:
 
     def parts(self, store: Store, limits: Mapping[str, float] | None = None) -> Parts:
         """The live parts. ``limits`` are those of the whole run, if it got more. Raises ConfigError for unknown names or options."""
-        chat = models.journal_of(self.config, self.budget if limits is None else limits, self.model)
+        own = "pipeline" in self.task.functions
+        chat = models.journal_of(self.config, self.budget if limits is None else limits, self.model, own)
         archive = self._archive(self.config.archive.name, self.config.archive.options)
-        return Parts(self.card, self.schedule, self._optimizer(chat), archive, self.executor(store.put), store, chat)
+        meter = models.metering_of(self.config) if own else None
+        executor = self.executor(store.put, meter)
+        return Parts(self.card, self.schedule, self._optimizer(chat), archive, executor, store, chat, meter)
 
     def _optimizer(self, chat: Chat | None) -> Optimizer:
         name, given, options = self.config.optimizer.name, self.optimizer, _flat(self.config.optimizer.options)
@@ -200,11 +206,14 @@ class Job:
     @property
     def sandbox(self) -> str:
         """The level and its walls. Raises UserError if it cannot be had or needs consent."""
-        return choose(self.task, self.wish).text if self.executor_name == "boxed" else self.executor_name
+        name = self.executor_name
+        if name == "pipeline":
+            return beside(self.task, self.wish, name)
+        return choose(self.task, self.wish).text if name == "boxed" else name
 
-    def executor(self, put: Callable[[bytes], str]) -> Executor:
+    def executor(self, put: Callable[[bytes], str], meter: Meter | None = None) -> Executor:
         """The executor that the settings or the task ask for."""
-        context = ExecutorContext(self.task, self.cases, self.config.workers or 1, put, self.wish)
+        context = ExecutorContext(self.task, self.cases, self.config.workers or 1, put, self.wish, meter)
         return plugins.resolve("executors", self.executor_name)(context)
 
     def describe(self, run: str, source: str | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
 import sys
 import traceback
@@ -197,7 +198,7 @@ def fingerprint(task: Task, cases: Cases) -> str:
     """Changes when the task's file, parameters, objectives or cases change: runs with unlike ones are not comparable."""
     digest = hashlib.sha256()
     for function in task.functions.values():
-        file = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
+        file = Path(getattr(getattr(inspect.unwrap(function), "__code__", None), "co_filename", ""))
         digest.update(file.read_bytes() if file.is_file() else b"")
     for name in task.box_files:
         file = (task.folder or Path()).joinpath(name)

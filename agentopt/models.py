@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentopt.core.budget import MODEL_UNITS, format_budget
-from agentopt.core.chat import ChatModel
+from agentopt.core.chat import ChatModel, Usage
 from agentopt.core.errors import ConfigError
+from agentopt.core.metering import Pricing
 from agentopt.engine.journal import Journal
+from agentopt.engine.metering import Metering
 from agentopt.loading import bundled_root
 from agentopt.prompts.templates import Templates
 from agentopt.settings import RunConfig
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from agentopt.llm.choose import ModelSpec
     from agentopt.llm.prices import Price
 
-__all__ = ["OBJECT", "describe", "journal_of", "named", "prompts_of"]
+__all__ = ["OBJECT", "describe", "journal_of", "metering_of", "named", "pricing_of", "prompts_of"]
 
 OBJECT = "object "
 """Before the name of a model that was given as an object, which only its owner can give again."""
@@ -52,11 +54,14 @@ def describe(config: RunConfig) -> str:
     return f"searching with {config.optimizer.name}, asking {config.model}{unsafe}"
 
 
-def journal_of(config: RunConfig, budget: Mapping[str, float], given: ChatModel | None = None) -> Journal | None:
-    """The models that are named, or the one that was given as an object, ready to be asked; None if there are none. Raises UserError."""
+def journal_of(config: RunConfig, budget: Mapping[str, float], given: ChatModel | None = None, own: bool = False) -> Journal | None:
+    """The models that are named, or the one that was given as an object, ready to be asked; None if there are none. Raises UserError.
+
+    ``own``: what is tried calls models itself.
+    """
     if not config.model:
         for unit in MODEL_UNITS:
-            if unit in budget:
+            if unit in budget and not own:
                 raise ConfigError(f"budget: {format_budget({unit: budget[unit]})} counts what models take, and none is named; add --model")
         return None
     from agentopt.llm.cassette import Recorder
@@ -95,6 +100,25 @@ def journal_of(config: RunConfig, budget: Mapping[str, float], given: ChatModel 
     )
     journal.use({given.name: around(given, price)} if given else build_models(specs, settings))
     return journal
+
+
+def metering_of(config: RunConfig) -> Metering:
+    """What counts the calls of models that what is tried makes itself. Raises ConfigError."""
+    return Metering(pricing_of(config), config.llm.max_output_tokens)
+
+
+def pricing_of(config: RunConfig) -> Pricing:
+    """Prices by name, those of ``llm.prices`` first; the table's hold for the provider's own address only. Raises ConfigError."""
+    from agentopt.llm.prices import cost, known_prices, parse_price
+
+    given = {name: parse_price(text, f"llm.prices.{name}") for name, text in config.llm.prices.items()}
+
+    def price(model: str, usage: Usage) -> float | None:
+        provider, _, name = model.partition(":")
+        own = name if provider == "openai" else name.removeprefix("openai/") if provider == "litellm" else ""
+        return cost(usage, given.get(name) or known_prices().get(f"openai:{own}"))
+
+    return price
 
 
 def prompts_of(config: RunConfig, optimizer: str) -> Templates:

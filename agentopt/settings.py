@@ -69,7 +69,9 @@ class Calling(BaseModel):
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] = 8192
-    """Sent with a budget in tokens or USD, unless the optimizer asks for less."""
+    """Sent with a budget in tokens or USD, unless the optimizer, or the workflow that calls a model itself, asks for less."""
+    prices: dict[str, str] = Field(default_factory=dict)
+    """Of models that a workflow calls itself: name -> USD per million tokens of input and output, ``"0.15,0.60"``."""
     choose: Literal["weighted", "bandit"] = "weighted"
     prompts: str | None = None
     """A folder whose templates take the place of the package's."""

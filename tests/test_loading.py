@@ -138,5 +138,9 @@ def test_the_fingerprint_changes_with_what_matters(folder: Path):
     assert fingerprint(load_task(folder), make_cases(task)) != before
     built = [replace(task, command=["./f"], build=build) for build in ([], ["cc", "f.c"])]
     assert len({before, *(fingerprint(each, make_cases(each)) for each in built)}) == 3
+    (name, parameter), *_ = task.resolved.items()
+    kept = [replace(parameter, constraint="short"), replace(parameter, project=str.strip), replace(parameter, project=str.lower)]
+    ruled = [replace(task, parameters={name: each}) for each in kept]
+    assert len({before, *(fingerprint(each, make_cases(each)) for each in ruled)}) == 3  # of a projection only that there is one
     for changed in (Case("a", 2), Case("a", 1, expected={3}), Case("b", 1)):
         assert fingerprint(task, {"train": (changed,)}) != before

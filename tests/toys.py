@@ -7,9 +7,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from agentopt import Case, Exhausted, Objective, Parameter, Proposal, Refused, Score, Task
+from agentopt import Case, Objective, Parameter, Proposal, Score, Task
 from agentopt.core.chat import ChatRequest, Message
-from agentopt.core.protocols import OptimizerContext
+from agentopt.core.protocols import Exhausted, OptimizerContext, Refused
 from agentopt.llm.replies import Unusable, read_reply
 
 TASK_FILE = """

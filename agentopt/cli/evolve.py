@@ -15,7 +15,7 @@ def evolve(
     budget: Annotated[
         str | None, typer.Option(help='Like "60s,500evals" (s, m, h, evals, rollouts, calls, tokens, $); the first spent ends the run.')
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="auto, reevo, evolve, mutate, tune, memetic, or package.module:Name.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="auto, evolve, reevo, optoprime, mutate, tune, memetic, package:Name")] = None,
     workers: Annotated[int | None, typer.Option(help="Candidates evaluated at once; default: the usable cores.")] = None,
     rng_seed: Annotated[int | None, typer.Option(help="Where all random numbers come from.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make; default runs/<task>-<time>.")] = None,

@@ -54,11 +54,11 @@ class Arms:
     _answered: int = -1
 
     def request(self, data: Mapping[str, Any]) -> None:
-        """``llm_request``."""
+        """``llm_request``, of an ask."""
         self._asking.setdefault(data["ask"], Arm()).calls += 1
 
     def reply(self, data: Mapping[str, Any]) -> None:
-        """``llm_reply``."""
+        """``llm_reply``, to an ask."""
         asking = self._asking.setdefault(data["ask"], Arm())
         asking.tokens += data.get("tokens", 0)
         asking.usd += data.get("usd", 0.0)

@@ -63,10 +63,10 @@ class Calls:
         self._count(self.open.pop((data["model"], data["key"])), -1)
         self._count(data, 1)
         self.bounded += "usage" not in data and bool(data.get("tokens"))
-        if "text" in data:
-            self.replies += 1
-        else:
+        if "error" in data or "unknown" in data:
             self.errors[data["error"]["kind"] if "error" in data else "unknown"] += 1
+        else:
+            self.replies += 1
 
     def _count(self, data: Mapping[str, Any], times: int) -> None:
         tokens, usd = data.get("tokens"), data.get("usd")

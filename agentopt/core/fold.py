@@ -118,7 +118,12 @@ class RunState:
     @property
     def spent(self) -> dict[str, float]:
         own = {"evals": self.evals, "rollouts": self.rollouts, "seconds": round(self.seconds, 3)}
-        return own | (self.calls.spent if self.info.get("model") else {})
+        return own | (self.calls.spent if self._asks_models else {})
+
+    @property
+    def _asks_models(self) -> bool:
+        """The run has a model, or what it tries calls one itself."""
+        return bool(self.info.get("model") or self.calls.requests)
 
     @property
     def counted(self) -> dict[str, float]:
@@ -146,11 +151,13 @@ class RunState:
 
     def _on_llm_request(self, event: Event) -> None:
         self.calls.begin(event.data)
-        self.arms.request(event.data)
+        if "ask" in event.data:
+            self.arms.request(event.data)
 
     def _on_llm_reply(self, event: Event) -> None:
         self.calls.end(event.data)
-        self.arms.reply(event.data)
+        if "ask" in event.data:
+            self.arms.reply(event.data)
 
     def _on_proposed(self, event: Event) -> None:
         data = event.data
@@ -292,7 +299,7 @@ class RunState:
             "budget": format_budget(self.limits),
             "optimizer": self.info.get("config", {}).get("optimizer"),
             "model": self.info.get("model"),
-            "calls": {"replies": self.calls.replies, "failed": dict(self.calls.errors)} if self.info.get("model") else None,
+            "calls": {"replies": self.calls.replies, "failed": dict(self.calls.errors)} if self._asks_models else None,
             "arms": self.arms.to_json(),
             "self_reported": self.info.get("task", {}).get("self_reported", False),
             "sandbox": self.info.get("sandbox"),

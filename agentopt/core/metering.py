@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from agentopt.core.calls import Bound
 from agentopt.core.chat import Usage
 
-__all__ = ["METER", "PRICES", "Meter", "Pricing", "Ticket"]
+__all__ = ["METER", "PRICES", "ROLLOUT", "Meter", "Pricing", "Ticket"]
 
 
 class Ticket(Protocol):
@@ -45,6 +45,8 @@ class Meter(Protocol):
 
 METER: ContextVar[Meter | None] = ContextVar("agentopt_meter", default=None)
 """Who counts the calls made here; nobody outside of a run."""
+ROLLOUT: ContextVar[Mapping[str, Any] | None] = ContextVar("agentopt_rollout", default=None)
+"""For whom: ``candidate``, ``case`` and ``repeat``, to be said in the log."""
 Pricing = Callable[[str, Usage], float | None]
 """``PROVIDER:NAME`` and tokens -> USD; None if the price is unknown."""
 PRICES: ContextVar[Pricing | None] = ContextVar("agentopt_prices", default=None)

@@ -12,6 +12,7 @@ from agentopt.core.chat import ChatReply, ChatRequest, Prompt
 from agentopt.core.errors import ConfigError
 from agentopt.core.evaluation import Admission, Entry, Rollout
 from agentopt.core.events import Event
+from agentopt.core.metering import Meter
 from agentopt.core.task import Cases, Limits, Measure, Objective, Parameter, Task
 
 __all__ = [
@@ -296,6 +297,8 @@ class ExecutorContext:
     capacity: int = 1
     put: Callable[[bytes], str] = lambda data: ""
     wish: Wish = Wish()
+    meter: Meter | None = None
+    """Counts the calls of models that rollouts make themselves, in this process."""
 
 
 @runtime_checkable

@@ -3,9 +3,12 @@
 from __future__ import annotations
 import __future__
 
-from collections.abc import Mapping
+import builtins
+import re
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from types import CodeType
 from typing import Any, NamedTuple, Protocol, cast
@@ -22,6 +25,10 @@ __all__ = [
     "execute",
     "unsendable",
 ]
+
+
+_RAISED = re.compile(r"^([A-Za-z]+)(?::|$)", re.MULTILINE)
+"""The exception in a traceback: what is written above it is indented."""
 
 
 class Import(NamedTuple):
@@ -63,8 +70,30 @@ class CodeFailed(Exception):
         super().__init__(f"{kind}: {message}" if message else kind)
         self.kind, self.message = kind, message
 
-    def __reduce__(self) -> tuple[type[CodeFailed], tuple[str, str]]:
-        return type(self), (self.kind, self.message)
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}" if self.message else self.kind
+
+    def __reduce__(self) -> tuple[Callable[[str, str], CodeFailed], tuple[str, str]]:
+        return CodeFailed.of, (self.kind, self.message)
+
+    @classmethod
+    def of(cls, kind: str, message: str) -> CodeFailed:
+        """For a crash by an exception of Python's own, a failure that ``except`` with that exception catches too, as without walls."""
+        named = _RAISED.search(message) if kind == "crash" else None
+        return (_like(named[1]) if named else cls)(kind, message)
+
+
+@cache
+def _like(name: str) -> type[CodeFailed]:
+    base: Any = getattr(builtins, name, None)
+    if not isinstance(base, type) or not issubclass(base, Exception) or base in (StopIteration, StopAsyncIteration):
+        return CodeFailed
+    made = type("CodeFailed", (CodeFailed, base), {"__module__": __name__})
+    try:
+        made("crash", "")
+    except TypeError:  # it wants to be told more than there is to tell
+        return CodeFailed
+    return made
 
 
 class CodeRunner(Protocol):

@@ -15,13 +15,13 @@ from random import Random
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from agentopt.core.budget import Ledger
 from agentopt.core.calls import Bound
 from agentopt.core.chat import ChatModel, ChatReply, ChatRequest, ModelError, Usage
-from agentopt.core.errors import BudgetSpent, ConfigError, RunFailed
+from agentopt.core.errors import ConfigError, RunFailed
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState
 from agentopt.core.protocols import Chat, Store
+from agentopt.engine.purse import Purse, amounts
 from agentopt.engine.rewind import ASKING, Rewind
 from agentopt.llm.choosers import Chooser
 from agentopt.llm.prices import Price, cost, upper_bound
@@ -35,7 +35,7 @@ class Home(Protocol):
     """The run whose log and budget a journal uses."""
 
     state: RunState
-    ledger: Ledger
+    purse: Purse
 
     @property
     def store(self) -> Store: ...
@@ -54,8 +54,6 @@ class Journal:
         self._cap = max_output_tokens
         self._models: Mapping[str, ChatModel] = {}
         self._run: Home | None = None
-        self._in_flight = 0
-        self._landed = asyncio.Event()
         self._used: dict[int, list[str]] = {}
         self._asked: dict[int, dict[str, list[Any]]] = {}
         self._told_by: dict[int, int] = {}
@@ -167,16 +165,11 @@ class Journal:
     # --- one attempt -----------------------------------------------------------------------------------------------
 
     async def begin(self, name: str, request: ChatRequest, bound: Bound) -> dict[str, Any]:
-        """Reserve, and log the request. Waits for requests in flight if their end may make room. Raises BudgetSpent."""
-        while not self._reserve(bound):
-            if not self._in_flight:
-                raise BudgetSpent(_too_much(bound, self.run.ledger))
-            self._landed.clear()
-            await self._landed.wait()
-        self._in_flight += 1
+        """Reserve, and log the request. Raises as ``Purse.reserve`` does."""
+        await self.run.purse.reserve(bound)
         about: dict[str, Any] = {"key": request.digest, "model": name, "ask": ASKING.get()}
         text = json.dumps(request.to_json(), sort_keys=True).encode()
-        logged = about | {"request": self.run.store.put(text), "purpose": request.purpose} | _amounts(bound.tokens, bound.usd)
+        logged = about | {"request": self.run.store.put(text), "purpose": request.purpose} | amounts(bound.tokens, bound.usd)
         self.run.append("llm_request", logged)
         return about
 
@@ -191,54 +184,28 @@ class Journal:
             if self._limited and bound.exceeded_by(reply.usage):
                 data["over"] = [reply.usage.input_tokens, bound.input_tokens, reply.usage.output_tokens, bound.output_tokens]
                 tokens, usd = _least(tokens, bound.tokens), _least(usd, bound.usd)
-        self._settle(bound, tokens, usd)
-        self.run.append("llm_reply", data | _amounts(tokens, usd))
+        self.run.purse.settle(bound, tokens, usd)
+        self.run.append("llm_reply", data | amounts(tokens, usd))
         if "over" in data:
             self.run.append("note", {"kind": "warning", "text": self._stopped[about["model"]]})
 
     def fail(self, about: Mapping[str, Any], bound: Bound, error: ModelError) -> None:
         """Log an attempt without a reply; what may be billed is settled at its bound."""
         tokens, usd = (bound.tokens, bound.usd) if error.may_be_billed else (0, 0.0)
-        self._settle(bound, tokens, usd)
-        self.run.append("llm_reply", {**about, "error": error.to_json()} | _amounts(tokens, usd))
+        self.run.purse.settle(bound, tokens, usd)
+        self.run.append("llm_reply", {**about, "error": error.to_json()} | amounts(tokens, usd))
 
     def leave(self) -> None:
         """An attempt that is cancelled stays open in the log and counts at its bound."""
-        self._land()
-
-    def settle_left(self) -> None:
-        """Requests that an earlier process left open: nobody knows what came of them, so they count as all they can have taken."""
-        for data in list(self.run.state.calls.open.values()):
-            about = {key: data[key] for key in ("key", "model", "ask", "tokens", "usd") if key in data}
-            self.run.append("llm_reply", {**about, "unknown": True})
-
-    def _reserve(self, bound: Bound) -> bool:
-        ledger, bounded = self.run.ledger, {"tokens": bound.tokens, "usd": bound.usd}
-        if any(amount is None and unit in ledger.limits for unit, amount in bounded.items()):
-            raise RunFailed("a request without a bound cannot be made under a budget in tokens or USD")
-        wanted = [("calls", 1.0), *((unit, 0.0 if amount is None else amount) for unit, amount in bounded.items())]
-        if not all(ledger.fits(unit, amount) for unit, amount in wanted):
-            return False
-        for unit, amount in wanted:
-            ledger.reserve(unit, amount)
-        ledger.settle("calls", 1)
-        return True
-
-    def _settle(self, bound: Bound, tokens: float | None, usd: float | None) -> None:
-        ledger = self.run.ledger
-        ledger.settle("tokens", tokens or 0.0, bound.tokens or 0.0)
-        ledger.settle("usd", usd or 0.0, bound.usd or 0.0)
-        self._land()
-
-    def _land(self) -> None:
-        self._in_flight -= 1
-        self._landed.set()
+        self.run.purse.leave()
 
     # --- what the log tells ----------------------------------------------------------------------------------------
 
     def feed(self, event: Event) -> None:
         """Every event of the run, replayed or new: what each ask took, who is stopped, and what the models' requests brought."""
         data = event.data
+        if event.kind in ("llm_request", "llm_reply") and "ask" not in data:
+            return  # a workflow's own
         if event.kind == "llm_request":
             self._asked.setdefault(data["ask"], {}).setdefault(data["key"], [data["model"], 0.0])
         elif event.kind == "llm_reply":
@@ -304,10 +271,6 @@ class _Metered:
         await self._model.close()
 
 
-def _amounts(tokens: float | None, usd: float | None) -> dict[str, float]:
-    return {name: amount for name, amount in (("tokens", tokens), ("usd", usd)) if amount is not None}
-
-
 def _reply(data: Mapping[str, Any], text: str) -> ChatReply:
     usage = Usage.from_json(data["usage"]) if "usage" in data else None
     return ChatReply(text, data["served_by"], data["finish"], usage, data.get("usd"), data["latency"])
@@ -322,9 +285,3 @@ def _beyond(model: str, over: Sequence[int]) -> str:
     given, most_given, made, most_made = over
     took = f"{made} tokens of output where {most_made} were allowed" if made > most_made else f"{given} of input where {most_given} can be"
     return f"{model} counted {took}, so no budget can be kept with it: it is not asked again, and what it took beyond is not in the count"
-
-
-def _too_much(bound: Bound, ledger: Ledger) -> str:
-    most = {"calls": 1.0, "tokens": bound.tokens or 0.0, "usd": bound.usd or 0.0}
-    unit = next(unit for unit, amount in most.items() if not ledger.fits(unit, amount))
-    return f"one request can take {most[unit]:g} {unit}, and {ledger.left(unit):g} are left"

@@ -100,9 +100,7 @@ class Journey:
     def reserve_test(self) -> None:
         """Promise the test split for the seed and for the best, as far as they are not scored on it yet."""
         run = self._run
-        passes = 1 + (run.state.seed_id not in run.state.test)
-        done = sum(len(rollouts) for key, rollouts in run.left_test.items() if key not in run.state.test)
-        if run.ledger.reserve("rollouts", passes * self._schedule.size("test") - done):
+        if run.ledger.reserve("rollouts", run.left_on_test):
             return
         if not {run.state.seed_id, run.state.best_id} <= run.state.test.keys():
             raise ConfigError("budget: the rollouts left do not fit the test split; give more")
@@ -310,7 +308,7 @@ class Journey:
     def tests(self) -> list[Coroutine[Any, Any, None]]:
         """The work of scoring seed and best on the test split, each once in the life of a run."""
         state = self._run.state
-        if not self._schedule.size("test"):
+        if not self._schedule.size("test") or not state.best_id:
             return []
         return [self._test_one(key) for key in dict.fromkeys((state.seed_id, state.best_id)) if key not in state.test]
 

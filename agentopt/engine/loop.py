@@ -55,10 +55,16 @@ class Loop:
 
     async def restore(self) -> None:
         """Bring the run to where its log ends. Asks that had asked a model are under way again then."""
+        await self._restore()
+        if self._run.parts.meter:
+            self._run.parts.meter.open()
+
+    async def _restore(self) -> None:
         run, chat = self._run, self._run.parts.chat
         if chat is None:
             for _ in run.restore():
                 pass
+            run.settle_left()
             self._next_index = run.state.asks
             return
         left = LeftAsks(run.parts.store.read())
@@ -69,7 +75,7 @@ class Loop:
                 run.open_ledger()
                 self._ask_again(chat, left.again[event.seq])
             await chat.rewind.quiet()
-        chat.settle_left()
+        run.settle_left()
         chat.rewind.reach(math.inf)
         self._next_index = max(run.state.asks, left.next_index)
         self._unused = left.unused
@@ -91,13 +97,17 @@ class Loop:
             if not self._stopping.interrupted:
                 await self._score_test()
         except (RunFailed, ConfigError) as error:
+            run.close_meter()
             run.append("stopped", {"status": "failed", "why": str(error), "spent": run.state.spent})
             raise
         finally:
+            if run.parts.meter:
+                run.parts.meter.shut()
             await self._cancel_tasks()
             await run.parts.executor.close()
             if run.parts.chat:
                 await run.parts.chat.close()
+        run.close_meter()
         if text := run.plan.last_look():
             run.append("note", {"kind": "warning", "text": text})
         status, why = self._stopping.verdict()
@@ -159,9 +169,11 @@ class Loop:
         self._tasks.clear()
 
     async def _score_test(self) -> None:
-        """On the test split; an interrupt or the end of the time cuts it off, and the log says so."""
+        """On the test split; an interrupt or the end of the time or of the money cuts it off, and the log says so."""
+        if self._run.parts.meter:
+            self._run.parts.meter.release()
         for work in self._journey.tests():
-            self._start(work)
+            self._start(self._test(work))
         while self._tasks and not self._stopping.interrupted:
             left = self._stopping.total_seconds_left()
             if left == 0:
@@ -169,6 +181,13 @@ class Loop:
                 self._run.append("note", {"kind": "test_cut", "text": text})
                 return
             await self._wait_for_any(left)
+
+    async def _test(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except BudgetSpent as error:
+            text = f"the budget ran out before the test split was scored: {error}"
+            self._run.append("note", {"kind": "test_cut", "text": text})
 
     # --- ask -------------------------------------------------------------------------------------------------------
 
@@ -308,8 +327,14 @@ class Loop:
     # --- evaluate, tell --------------------------------------------------------------------------------------------
 
     async def _evaluate(self, opened: Open) -> None:
+        """A candidate whose own calls of models do not fit the budget stays pending."""
         async with self._run.slots:
-            await self._journey.travel(opened)
+            try:
+                await self._journey.travel(opened)
+            except BudgetSpent as error:
+                self._stopping.spend(str(error))
+                # whoever is told after it would wait for ever
+                self._stopping.stuck = self._run.plan.deterministic
 
     async def _tell_duplicate(self, opened: Open) -> None:
         await self._run.order.turn(opened.ticket)

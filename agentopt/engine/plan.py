@@ -9,6 +9,7 @@ from agentopt.core.events import Event
 from agentopt.core.fold import RunState
 from agentopt.core.protocols import Archive, Executor, Optimizer, Store, TaskCard
 from agentopt.engine.journal import Journal
+from agentopt.engine.metering import Metering
 from agentopt.engine.schedule import Schedule
 
 __all__ = ["Observer", "Parts", "Plan"]
@@ -43,3 +44,5 @@ class Parts:
     executor: Executor
     store: Store
     chat: Journal | None = None
+    meter: Metering | None = None
+    """Counts the calls of models that rollouts make themselves."""

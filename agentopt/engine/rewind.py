@@ -43,7 +43,7 @@ class LeftAsks:
                 index = event.data["index"]
                 self._open[index] = (event.seq, LeftAsk(index, event.data["seen"], event.data.get("wanted", 1)))
                 self._paid.discard(index)
-            elif event.kind == "llm_request":
+            elif event.kind == "llm_request" and "ask" in event.data:
                 self._paid.add(event.data["ask"])
             elif event.kind == "proposed" or (event.kind == "note" and event.data["kind"] == "refused"):
                 self._open.pop(event.data["index"], None)

@@ -17,6 +17,7 @@ from agentopt.engine.known import Known
 from agentopt.engine.opened import Open
 from agentopt.engine.order import Order
 from agentopt.engine.plan import Observer, Parts, Plan
+from agentopt.engine.purse import Purse
 from agentopt.engine.replay import Replay, read_entry
 
 __all__ = ["Run"]
@@ -35,11 +36,14 @@ class Run:
         self.left_test: Mapping[str, list[Rollout]] = {}
         self.last_asked: tuple[int, int] | None = None
         self.ledger = Ledger({})
+        self.purse = Purse(self)
         self.slots = asyncio.Semaphore(parts.executor.capacity)
         self._observer = observer
         self._started = time.monotonic() if started is None else started
         if parts.chat:
             parts.chat.bind(self)
+        if parts.meter:
+            parts.meter.bind(self)
 
     def restore(self) -> Iterator[Event]:
         """Fold the log into state, archive and optimizer, event by event, and set up what may be spent."""
@@ -69,8 +73,20 @@ class Run:
 
     def _feed_others(self, event: Event) -> None:
         self.arena.feed(event, self.state.best_id)
-        if self.parts.chat:
-            self.parts.chat.feed(event)
+        for other in (self.parts.chat, self.parts.meter):
+            if other:
+                other.feed(event)
+
+    def settle_left(self) -> None:
+        """Requests that an earlier process left open: nobody knows what came of them, so they count as all they can have taken."""
+        for data in list(self.state.calls.open.values()):
+            about = {key: value for key, value in data.items() if key not in ("request", "purpose", "call")}
+            self.append("llm_reply", about | {"unknown": True})
+
+    def close_meter(self) -> None:
+        """Calls of models that nobody has ended count at their bound."""
+        if self.parts.meter:
+            self.parts.meter.close()
 
     def note_infrastructure(self, text: str) -> None:
         """Our own processes or the machine failed under a rollout: said once, however often it happens in a run."""
@@ -99,6 +115,13 @@ class Run:
             return None
         store = self.parts.store
         return self.parts.archive.get(candidate_id) or read_entry(store.read(subject=candidate_id), store.get)
+
+    @property
+    def left_on_test(self) -> int:
+        """Rollouts that scoring seed and best on test still takes."""
+        passes = 1 + (self.state.seed_id not in self.state.test)
+        done = sum(len(rollouts) for key, rollouts in self.left_test.items() if key not in self.state.test)
+        return passes * self.parts.schedule.size("test") - done
 
     @property
     def store(self) -> Store:

@@ -36,6 +36,8 @@ class Stopping:
         self.interrupted = False
         self.exhausted = ""
         self.spent = ""
+        self.stuck = False
+        """Nobody can be told any more."""
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -91,7 +93,7 @@ class Stopping:
         if told >= _JUDGED_FROM and state.scorer_errors > _SCORER_ERRORS_ALLOWED * told:
             where = "`agentopt why RUN CANDIDATE` shows the traceback"
             raise RunFailed(f"the task's score function raised on {state.scorer_errors} of {told} candidates; mend it ({where})")
-        return self.interrupted or self.out_of_time() or self.reached_target()
+        return self.interrupted or self.stuck or self.out_of_time() or self.reached_target()
 
     def must_not_ask(self) -> bool:
         """Finish what is in flight, ask for nothing new."""

@@ -32,7 +32,8 @@ class RunView:
     @property
     def budget_left(self) -> Mapping[str, float]:
         state = self._run.state
-        kept = {"rollouts": 2 * self._run.parts.schedule.size("test")}
+        kept: dict[str, float] = {"rollouts": 2 * self._run.parts.schedule.size("test")}
+        kept |= self._run.parts.meter.kept if self._run.parts.meter else {}
         left = {
             unit: max(0.0, limit - state.counted[unit] - kept.get(unit, 0)) for unit, limit in state.limits.items() if unit != "seconds"
         }

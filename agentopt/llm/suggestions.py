@@ -28,7 +28,7 @@ _THINKING = ("think", "thinking", "thought")
 _TAG = re.compile(r"<(/?)(?:variable|var)>", re.I)
 _HEAD = re.compile(r"\s*<name>([^<]{0,200})</name>\s*<value>", re.I)
 _END = re.compile(r"</value>", re.I)
-_NO_CHANGE = re.compile(r"<no_change>\s*(?:true|yes|1)\s*</no_change>", re.I)
+_NO_CHANGE = re.compile(r"^[ \t]*<no_change>\s*(?:true|yes|1)\s*</no_change>[ \t]*$", re.I | re.M)
 _COUNTER = re.compile(r":\d+$")
 _HELD = ("suggestion", "suggestions", "variables", "variable", "parameters", "values", "answer")
 """Keys of a JSON reply under which the values may stand."""
@@ -57,17 +57,13 @@ def read_suggestion(
     body = _thought_out(prepare(text))
     readers = {"xml": _from_xml, "json": _from_json}
     names = Names(parameters)
-    found: list[_Given] | None = None
-    for reader in sorted(readers, key=lambda name: name != form):
-        found = readers[reader](body, names)
-        if found is not None:
-            break
-    if found is None:
-        return read_reply(text, parameters, parent, finish=finish, limit_bytes=limit_bytes)
     try:
-        return _usable(found, _Asked(names, parent, finish == "length", limit_bytes))
+        for reader in sorted(readers, key=lambda name: name != form):
+            if (found := readers[reader](body, names)) is not None:
+                return _usable(found, _Asked(names, parent, finish == "length", limit_bytes))
     except Fault as fault:
         return Unusable(fault.verdict, fault.message)
+    return read_reply(text, parameters, parent, finish=finish, limit_bytes=limit_bytes)
 
 
 def mend_suggestion(problem: Unusable, form: str) -> str:
@@ -109,10 +105,16 @@ class _Asked:
 
 
 def _from_xml(body: str, names: Names) -> list[_Given] | None:
-    """The variables of a reply; None where it holds no element of that form. Elements inside of a value are part of the value."""
-    given = [_variable(inner) for inner in _elements(_without_reasoning(body))]
-    found = [variable for variable in given if variable]
-    return found or ([] if _NO_CHANGE.search(body) else None)
+    """The variables of a reply; None where it holds no element of that form. Raises Fault."""
+    answer = _without_reasoning(body)
+    found = [variable for inner in _elements(answer) if (variable := _variable(inner))]
+    if not found and _NO_CHANGE.search(answer):
+        raise _no_change()
+    return found or None
+
+
+def _no_change() -> Fault:
+    return Fault("no_change", "The reply says that nothing needs to change.")
 
 
 def _thought_out(text: str) -> str:
@@ -179,14 +181,16 @@ def _variable(inner: str) -> _Given | None:
 
 
 def _from_json(body: str, names: Names) -> list[_Given] | None:
-    """The values of the last object that holds any; sentences before and after it do not matter."""
+    """The values of the last object that holds any; sentences before and after it do not matter. Raises Fault."""
     found: list[_Given] | None = None
+    done = False
     for fields in _objects(body):
         values: Mapping[str, Any] | None = _held(fields, names)
-        if values is None and fields.get("no_change") is True:
-            values = {}
+        done = done or fields.get("no_change") is True
         if values is not None:
             found = [_Given(name, value, "json") for name, value in values.items()]
+    if done and not found:
+        raise _no_change()
     return found
 
 
@@ -241,8 +245,6 @@ def _objects(body: str) -> Iterator[dict[str, Any]]:
 
 
 def _usable(found: Sequence[_Given], asked: _Asked) -> Usable:
-    if not found:
-        raise Fault("no_change", "The reply says that nothing needs to change.")
     values: dict[str, Value] = {}
     given: dict[str, str] = {}
     notes: list[str] = []

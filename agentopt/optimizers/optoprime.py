@@ -22,8 +22,11 @@ from agentopt.llm.asking import Said, ask_for_text, ask_in_form
 from agentopt.llm.replies import Unusable, Usable
 from agentopt.llm.suggestions import mend_suggestion, read_suggestion, reasoning_of
 from agentopt.prompts.problem import show_feedback, show_tried, show_workflow
-from agentopt.prompts.showing import show_objectives, show_rollouts, show_scores
+from agentopt.prompts.showing import show_objectives, show_parameters, show_rollouts, show_scores
 from agentopt.prompts.suggesting import show_constraints, show_suggestion, suggestion_form
+from agentopt.trace import jsonl
+from agentopt.trace.graph import Graph
+from agentopt.trace.render import render
 
 __all__ = ["OptoPrime"]
 
@@ -39,7 +42,7 @@ _CHOICES = {
     "combine": ("each", "merge"),
     "recall": ("last", "best"),
 }
-_AT_LEAST = {"minibatch": 1, "memory": 0, "candidates": 1, "tokens": 100, "max_output_tokens": 1}
+_AT_LEAST = {"minibatch": 1, "memory": 0, "candidates": 1, "tokens": 200, "max_output_tokens": 1}
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class OptoPrime:
         self._drafts.add(memo)
         if admission.status != "duplicate":
             self._latest = entry.id
+        if admission.status != "duplicate" and not (entry.provisional and self._options.recall == "best"):
             new = {name: entry.candidate.values[name] for name in memo["new"]}
             self._attempts.add(Tried(new, entry.scores, show_rollouts(entry, self._objectives, _SHOWN_OF_ATTEMPTS)))
 
@@ -245,23 +249,45 @@ class OptoPrime:
     def _slots(self, view: View, start: Entry, rng: Random) -> dict[str, str]:
         runs = self._minibatch(start, rng)
         values = start.candidate.values
-        workflow = show_workflow(self._task, runs, view.texts(start, self._options.tokens) if start.evaluation else {})
+        runs, workflow, remarks = self._workflow(view, start, runs)
+        if not self._options.graph:
+            workflow, remarks = dict.fromkeys(workflow, ""), ""
         return {
             "instruction": self._task.goal.strip() or self._task.name,
             "objectives": show_objectives(self._objectives),
             "start_scores": show_scores(start.scores, self._objectives, _DIGITS),
             "variables": show_suggestion({name: values[name] for name in self._names}),
             "constraints": show_constraints(self._parameters),
-            **(workflow if self._options.graph else dict.fromkeys(workflow, "")),
-            "feedback": show_feedback(start, runs, self._objectives),
+            **workflow,
+            "feedback": "\n".join(filter(None, [show_feedback(start, runs, self._objectives), remarks])),
             "memory": "\n\n".join(map(self._shown, self._attempts.kept)),
             "drafts": "",
             "expert": "",
             "form": self._form,
         }
 
+    def _workflow(self, view: View, start: Entry, runs: Sequence[Rollout]) -> tuple[Sequence[Rollout], dict[str, str], str]:
+        """The runs in the order in which they are numbered, sections of what ran, and what traces say of single steps."""
+        wanted = {run.key for run in runs}
+        traces = {rollout.key: blob for rollout, blob in view.traces(start) if rollout.key in wanted}
+        traced = [run for run in runs if run.key in traces]
+        if not traced:
+            return runs, show_workflow(self._task, runs, view.texts(start, self._options.tokens)), ""
+        graphs = [_without_echo(jsonl.load(traces[run.key]), run) for run in traced]
+        told = render(graphs, self._options.tokens, [f"case {run.case}" for run in traced])
+        documentation = "\n".join(filter(None, [show_parameters(self._parameters), told.documentation]))
+        parts = {"code": told.code, "documentation": documentation, "inputs": told.inputs, "others": told.others, "outputs": told.outputs}
+        remarks = f"Of what ran:\n{told.feedback}" if told.feedback else ""
+        return [*traced, *(run for run in runs if run.key not in traces)], parts, remarks
+
     def _shown(self, tried: Tried) -> str:
         return show_tried(tried.values, show_scores(tried.scores, self._objectives, _DIGITS), tried.feedback)
+
+
+def _without_echo(graph: Graph, run: Rollout) -> Graph:
+    """Without what is said of the run as a whole too."""
+    graph.feedback = [said for said in graph.feedback if said.target != graph.output or said.text.strip() != run.feedback.strip()]
+    return graph
 
 
 def show_drafts(drafts: Sequence[Draft]) -> str:

@@ -59,12 +59,13 @@ def engine_options(options: StepperOptions) -> dict[str, Any]:
     return {"budget": _BUDGET, **given, **fixed}
 
 
-def by_name(parameters: Iterable[Param]) -> dict[str, Param]:
-    """Raises ConfigError unless they are Params, at least one of them trainable, with names of their own."""
+def by_name(parameters: Iterable[Any]) -> dict[str, Param]:
+    """Params, and what has one as its ``param``. Raises ConfigError unless one of them is trainable, and for names that are not unique."""
     found: dict[str, Param] = {}
-    for param in parameters:
-        if not isinstance(param, Param):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError(f"Stepper: parameters holds a {type(param).__name__}; make it one with agentopt.param(value, name=...)")
+    for given in parameters:
+        param = given if isinstance(given, Param) else getattr(given, "param", None)
+        if not isinstance(param, Param):
+            raise ConfigError(f"Stepper: parameters holds a {type(given).__name__}; make it one with agentopt.param(value, name=...)")
         if param.name in found:
             raise ConfigError(f"Stepper: two parameters have the name {param.name!r}; names are unique")
         found[param.name] = param

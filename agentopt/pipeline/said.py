@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Real
@@ -12,8 +12,12 @@ from typing import Any
 from agentopt.core.evaluation import Failure
 from agentopt.core.task import Objective
 from agentopt.scoring.judge import Verdict
+from agentopt.trace.node import Judgement
+from agentopt.trace.params import Param
+from agentopt.trace.recorder import GivenFeedback
+from agentopt.trace.union import union
 
-__all__ = ["NEWEST", "Remark", "checked_scores", "judged", "score_names"]
+__all__ = ["NEWEST", "Remark", "blob_of", "checked_scores", "gathered", "judged", "score_names"]
 
 NEWEST = Objective("step")
 """The number of the step: where nothing is ever scored, the newest candidate is the best."""
@@ -21,10 +25,26 @@ NEWEST = Objective("step")
 
 @dataclass(frozen=True)
 class Remark:
-    """Something said once of one outcome: text, scores by name, or both."""
+    """Something said once of one outcome: text, scores by name, or both. ``source`` is what has the graph of the outcome, if it has one."""
 
     text: str = ""
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    source: Any = None
+
+
+def gathered(params: Iterable[Param]) -> list[Remark]:
+    """What has reached the parameters, each remark once, however many of them it reached. Raises ValueError as ``checked_scores`` does."""
+    reached: dict[int, GivenFeedback | Judgement] = {id(said): said for param in params for said in param.feedback}
+    sources = {key: said.trace if isinstance(said, GivenFeedback) else said for key, said in reached.items()}
+    return [Remark(said.text, checked_scores(said.scores), sources[key]) for key, said in reached.items()]
+
+
+def blob_of(remarks: Iterable[Remark]) -> bytes:
+    """The graphs of all outcomes as one trace, each once (``trace.union`` takes them apart); nothing where no graph is known."""
+    from agentopt.trace.jsonl import dump
+
+    sources: dict[int, Any] = {id(remark.source): remark.source for remark in remarks if remark.source is not None}
+    return dump(union([source.graph() for source in sources.values()])) if sources else b""
 
 
 def checked_scores(score: float | Mapping[str, float] | None) -> dict[str, float]:

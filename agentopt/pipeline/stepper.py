@@ -22,11 +22,13 @@ from agentopt.core.task import Value, Values
 from agentopt.executors.interactive import Listen
 from agentopt.pipeline.background import Background, Turn
 from agentopt.pipeline.interactive import StepperOptions, by_name, check_same, engine_options, heard_by, objectives_of, task_of
-from agentopt.pipeline.said import NEWEST, Remark, checked_scores, judged, score_names
+from agentopt.pipeline.said import NEWEST, Remark, blob_of, checked_scores, gathered, judged, score_names
 from agentopt.results import Found, Result
 from agentopt.store.layout import is_run_folder
 from agentopt.store.sqlite import SqliteStore
+from agentopt.trace.node import Node
 from agentopt.trace.params import Param
+from agentopt.trace.recorder import CURRENT, Trace
 
 __all__ = ["Step", "Stepper", "StepperOptions"]
 
@@ -86,15 +88,23 @@ class Stepper:
 
     # --- feedback --------------------------------------------------------------------------------------------------
 
-    def backward(self, target: Any, text: str = "", score: float | Mapping[str, float] | None = None) -> None:
+    def backward(self, target: Any, text: str = "", score: float | Mapping[str, float] | None = None, trace: Trace | None = None) -> None:
         """Say of ``target``, what the workflow made, how good it is: in words, in numbers (higher is better), or both.
 
-        Raises ValueError for a score that is no finite number, and when nothing is said.
+        It is looked for in ``trace``, or in the trace that is being recorded here; a node is known to its own graph. What none of these
+        knows is judged as a whole, and the optimizer hears what was said but sees no graph. Raises ValueError for a score that is no finite
+        number, and when nothing is said.
         """
         scores = checked_scores(score)
         if not text.strip() and not scores:
             raise ValueError("backward says nothing; give a text, a score, or both")
-        self._remarks.append(Remark(text, scores))
+        trace = trace or CURRENT.get()
+        if isinstance(target, Node):
+            target.backward(text, scores)
+        elif trace is not None:
+            trace.backward(target, text, scores)
+        else:
+            self._remarks.append(Remark(text, scores))
 
     def zero_feedback(self) -> None:
         """Forget what was said since the last step."""
@@ -142,7 +152,7 @@ class Stepper:
         self._check_by_hand()
         remarks = self._gather()
         objectives = self._objectives or objectives_of(score_names(remarks)) or (NEWEST,)
-        verdict = judged(remarks, objectives, self._watch.number + 1)
+        verdict, trace = judged(remarks, objectives, self._watch.number + 1), blob_of(remarks)
         if self._trial is None:
             if verdict.failure:
                 raise ValueError(f"the first feedback has no score; give it: {', '.join(objective.name for objective in objectives)}")
@@ -150,13 +160,11 @@ class Stepper:
             self._begin()
         if self._result is None:
             self.zero_feedback()
-            turn = self._background.tell(verdict, b"")
+            turn = self._background.tell(verdict, trace)
         return turn
 
     def _gather(self) -> list[Remark]:
-        """Each once, however many parameters it reached."""
-        reached = {id(said): said for param in self._params.values() for said in param.feedback}
-        remarks = [*self._remarks, *(Remark(said.text, checked_scores(said.scores)) for said in reached.values())]
+        remarks = [*self._remarks, *gathered(self._params.values())]
         if not remarks:
             raise ValueError(
                 "no feedback has reached the parameters since the last step; say what came of them with backward(target, text, score=...)"

@@ -31,6 +31,8 @@ from agentopt.sandbox.walls import caps_of
 
 __all__ = ["BoxedCode", "Room", "open_runner"]
 
+_LIMITS = Limits(output_mb=16.0)
+"""What comes back is read in the caller's process, where it may take ten times its size."""
 _CLOSED = "the code runner is closed"
 
 
@@ -51,7 +53,7 @@ def open_runner(wish: Wish, limits: Limits | None = None, imports: Sequence[str]
     in the box that uses them, which takes their time. Raises ConfigError for a wish that cannot be met, ConsentError if the user has
     to agree first, TaskError if boxes cannot read the Python environment.
     """
-    task = Task("trainable code", parameters={NAME: Parameter(NAME, "code", "")}, imports=tuple(imports), limits=limits or Limits())
+    task = Task("trainable code", parameters={NAME: Parameter(NAME, "code", "")}, imports=tuple(imports), limits=limits or _LIMITS)
     return BoxedCode(task, choose(task, wish), room or Room())
 
 
@@ -233,7 +235,7 @@ def _complaint(call: CodeCall) -> str:
 def _value(report: Report) -> Any:
     """What the function returned. Raises CodeFailed."""
     if report.failure is not None:
-        raise CodeFailed(report.failure.kind, report.failure.message)
+        raise CodeFailed.of(report.failure.kind, report.failure.message)
     try:
         return wire.decode(report.output, numpy_array, finite=False)
     except wire.WireError as error:

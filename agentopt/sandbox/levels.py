@@ -19,7 +19,7 @@ from agentopt.sandbox.program_probe import probe_programs
 from agentopt.sandbox.reach import readable_paths, seen_places
 from agentopt.sandbox.walls import Level
 
-__all__ = ["LEVELS", "OPEN", "PROVIDES", "Sandbox", "brief", "choose", "level_of", "trust"]
+__all__ = ["LEVELS", "OPEN", "PROVIDES", "Sandbox", "beside", "brief", "choose", "level_of", "trust"]
 
 LEVELS = ("L0", "L1", "L2", "L3")
 PROVIDES = {
@@ -89,6 +89,14 @@ def trust(task: Task, wish: Wish, executor: str) -> None:
         raise TaskError(f"task {task.name!r}: needs {', '.join(task.needs)}, which the executor {executor} does not give; use boxed")
     if wish.strangers and task.has_code and not wish.allow_weak:
         raise _strangers(f"without any walls (the executor {executor} was asked for)")
+
+
+def beside(task: Task, wish: Wish, executor: str) -> str:
+    """What is stamped on evaluations where only code parameters are boxed: the executor, and the level and walls of those boxes.
+
+    Raises as ``choose`` does.
+    """
+    return f"{executor}+{choose(task, wish).text}" if task.has_code else executor
 
 
 def _strangers(how: str) -> ConsentError:

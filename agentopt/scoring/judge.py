@@ -64,19 +64,28 @@ class Judge:
         """``data`` is the encoded output and may be hostile."""
         try:
             output = _decode(data)
-            return self._read(self._call(case, output, measured), measured)
+        except _Verdict as verdict:
+            return Verdict(failure=verdict.failure)
+        if self.score is None:
+            return self.read(output, measured)
+        try:
+            result = self.score(case, output, measured)
+        except Exception as error:
+            return self.raised(error, _own_traceback(error))
+        return self.read(result, measured)
+
+    def read(self, result: Any, measured: Measured) -> Verdict:
+        """What ``score`` returned, for those who call it themselves."""
+        try:
+            return self._read(result, measured)
         except _Verdict as verdict:
             return Verdict(failure=verdict.failure)
 
-    def _call(self, case: Case, output: Any, measured: Measured) -> Any:
-        if self.score is None:
-            return output
-        try:
-            return self.score(case, output, measured)
-        except Reject as reason:
-            raise _Verdict("wrong", str(reason) or "rejected by the task") from None
-        except Exception as error:
-            raise _Verdict("wrong", _own_traceback(error), scorer_error=True) from None
+    def raised(self, error: BaseException, shown: str) -> Verdict:
+        """What ``score`` raised; ``shown`` is how that is told."""
+        if isinstance(error, Reject):
+            return Verdict(failure=Failure("wrong", clean_text(str(error) or "rejected by the task")))
+        return Verdict(failure=Failure("wrong", clean_text(shown), scorer_error=True))
 
     def _read(self, result: Any, measured: Measured) -> Verdict:
         result = self._as_score(result)

@@ -70,6 +70,11 @@ class Call:
         self._began = perf_counter()
 
     @property
+    def watched(self) -> bool:
+        """Whether anybody wants to know how it ends."""
+        return self.trace is not None or self.meter is not None
+
+    @property
     def name(self) -> str:
         return f"{self.provider}:{self.model}"
 
@@ -127,7 +132,8 @@ class Call:
         kind = "exception" if failed else "tool" if self.endpoint == "embeddings" else "llm"
         meta["latency"] = round(ended - self._began, 6)
         said = shown(self.body)
-        self.trace.rows.append((self.number, kind, self.model, self.span, (), said, value, self._began, ended, meta))
+        row = (self.number, kind, self.model, self.span, (), said, value, self._began, ended, meta, self.trace.number())
+        self.trace.rows.append(row)
 
 
 def _status(error: BaseException) -> int | None:
@@ -142,8 +148,8 @@ def _kind(error: BaseException) -> str:
         return "content_filter" if code == "content_filter" else "context_length"
     if "Timeout" in name:
         return "timeout"
-    if status is not None:
-        return _KINDS.get(status, "server" if status >= 500 else "bad_request")
     if "Connection" in name or "Protocol" in name:
         return "connection"
+    if status is not None:
+        return _KINDS.get(status, "server" if status >= 500 else "bad_request")
     return "cancelled" if name == "CancelledError" else "other"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any
 
-from agentopt.trace import openai_client
+from agentopt.core.budget import MODEL_UNITS, format_budget
+from agentopt.core.errors import ConfigError
+from agentopt.trace import litellm_client, openai_client
 
-__all__ = ["capture_clients", "captured"]
+__all__ = ["capture_clients", "captured", "refuse_unmetered"]
 
 Targets = list[tuple[Any, str, Callable[[Any], Any]]]
 _CLIENTS: dict[str, tuple[str, Callable[[ModuleType], bool], Callable[[ModuleType], Targets]]] = {
     "openai": ("openai._base_client", openai_client.ready, openai_client.targets),
+    "litellm": ("litellm", litellm_client.ready, litellm_client.targets),
 }
 """Name -> the module that has to be loaded, whether it is so far enough, and what is hooked then."""
 
@@ -102,3 +105,14 @@ def capture_clients() -> Generator[None]:
 def captured() -> tuple[str, ...]:
     """Names of the clients that are hooked now: ``("openai",)``. Empty: no call of a model can be seen, as far as there is any."""
     return _HOOKS.names
+
+
+def refuse_unmetered(limits: Mapping[str, float]) -> None:
+    """Raises ConfigError for a budget in what calls of models take, if none of them can be seen. Ask when the workflow was called once."""
+    units = [unit for unit in MODEL_UNITS if unit in limits]
+    if units and not captured():
+        shown = format_budget({unit: limits[unit] for unit in units})
+        raise ConfigError(
+            f"budget: {shown} counts what models take, and the workflow calls none through the openai SDK or litellm, "
+            "so its calls cannot be counted; give a budget in other units, or allow_unmetered=True"
+        )

@@ -13,8 +13,10 @@ trace keeps every object, so an ``id`` is never used twice. An ``arg`` edge says
 from __future__ import annotations
 
 import sys
+from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 from agentopt.trace.functions import Function
@@ -30,9 +32,7 @@ Row = tuple[int, Kind, Any, int, tuple[Any, ...], "dict[str, Any] | None", Any, 
 _RIVALS = 8
 _HELD = frozenset({Snapshot, Linked})
 _SMALL = 1024
-_MUTE: frozenset[type[Any]] = frozenset(
-    {bool, type(None), type(Ellipsis), type(NotImplemented), type, type(len), type(lambda: 0), type(sys), More}
-)
+_MUTE: frozenset[type] = frozenset({bool, type(None), type(...), type(object), type(len), type(lambda: 0), ModuleType, More})
 _SHARED_EMPTY = frozenset({bytes, tuple, frozenset})
 
 
@@ -58,47 +58,56 @@ class Flow:
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = sorted(rows, key=_number)
         self.places = {row[0]: place for place, row in enumerate(self.rows)}
-        self.spans = [self.places.get(row[3], -1) for row in self.rows]
+        self.spans = [-1 if row[3] < 0 else self.places.get(row[3], -1) for row in self.rows]
         self.origins: dict[int, int] = {}
         """By the id of an object: the node that it came from; of one from outside ``~place`` of the first that was given it."""
         self.doubts: dict[int, list[int]] = {}
         """By the id of an object: nodes that it may also have come from."""
-        self.edges: dict[int, dict[tuple[int, str], How]] = {}
-        """By place: what its arguments came from, (place, role) -> how that is known."""
+        self.ends = array("q", [0])
+        """What arguments came from: of node i the edges from ``ends[i]`` to ``ends[i + 1]``, in these three columns."""
+        self.sources = array("q")
+        self.roles: list[str] = []
+        self.hows: list[How] = []
         self.literals: dict[int, list[tuple[str, Any]]] = {}
+        self.snapshots: dict[int, list[tuple[str, Snapshot]]] = {}
+        """By place: what was copied, by the name of the argument or ``return``."""
         self.proxies: list[tuple[int, str, Proxy]] = []
         """Proxies that were given (place, role) or returned (role ``return``)."""
         self.texts = Texts()
+        self._here: dict[tuple[int, str], int] = {}
+        """The edges of the node at hand: (source, role) -> where in the columns."""
         self._replay()
 
     def _replay(self) -> None:
-        ends, at, gave, began = self._ends(), 0, self._gave, self._began
-        last = len(ends)
+        ended, at, gave, began = self._ended(), 0, self._gave, self._began
+        last = len(ended)
         for place, row in enumerate(self.rows):
             number = row[0]
-            while at < last and ends[at][0] < number:
-                gave(ends[at][1], ends[at][2])
+            while at < last and ended[at][10] < number:
+                gave(self.places[ended[at][0]], ended[at][6])
                 at += 1
             if row[4] or row[5]:
                 began(place, row)
-        for _, place, value in ends[at:]:
-            gave(place, value)
+            self.ends.append(len(self.roles))
+        for row in ended[at:]:
+            gave(self.places[row[0]], row[6])
 
-    def _ends(self) -> list[tuple[int, int, Any]]:
-        ends: list[tuple[int, int, Any]] = []
-        for place, row in enumerate(self.rows):
-            value = row[6]
-            if type(value) is Items:
-                ends.extend((tick, place, item) for tick, item in value.given)
+    def _ended(self) -> list[Row]:
+        """The rows in the order of their ends; for a generator one for each item."""
+        ended: list[Row] = []
+        for row in self.rows:
+            if type(row[6]) is Items:
+                ended.extend((*row[:6], item, *row[7:10], tick) for tick, item in row[6].given)
             else:
-                ends.append((row[10], place, value))
-        ends.sort(key=_number)
-        return ends
+                ended.append(row)
+        ended.sort(key=_done)
+        return ended
 
     # --- what was given
 
     def _began(self, place: int, row: Row) -> None:
         what, args = row[2], row[4]
+        self._here.clear()
         if args:
             roles = what.positional if type(what) is Function else ()
             for position, value in enumerate(args):
@@ -109,24 +118,26 @@ class Flow:
 
     def _take(self, place: int, role: str, held: Any) -> None:
         kind = type_of(held)
+        value = held.value if kind in _HELD else held
+        if kind is Snapshot:
+            self.snapshots.setdefault(place, []).append((role, held))
         if kind is Linked and held.number in self.places:
             self._edge(place, self.places[held.number], role, "arg")
-            return
-        value = held.value if kind in _HELD else held
-        if isinstance(value, Proxy):
+        elif isinstance(value, Proxy):
             self.proxies.append((place, role, value))
-            return
-        if self._trace_back(place, role, value):
-            return
-        self.literals.setdefault(place, []).append((role, shown(held)))
-        if kind is str:
-            self._guess(place, role, held)
-        elif kind not in ATOMS:
-            for item in _inside(held):
-                if isinstance(item, Proxy):
-                    self.proxies.append((place, role, item))
-                elif not self._trace_back(place, role, item) and type(item) is str:
-                    self._guess(place, role, item)
+        elif not self._trace_back(place, role, value):
+            self.literals.setdefault(place, []).append((role, shown(held)))
+            if kind is str:
+                self._guess(place, role, held)
+            elif kind not in ATOMS:
+                self._look_inside(place, role, held)
+
+    def _look_inside(self, place: int, role: str, held: Any) -> None:
+        for item in _inside(held):
+            if isinstance(item, Proxy):
+                self.proxies.append((place, role, item))
+            elif not self._trace_back(place, role, item) and type(item) is str:
+                self._guess(place, role, item)
 
     def _trace_back(self, place: int, role: str, value: Any) -> bool:
         """Whether it is known which node made this object."""
@@ -135,8 +146,9 @@ class Flow:
         if origin is None:
             self.origins[key] = ~place
             return False
-        for doubt in self.doubts.get(key, ()):
-            self._edge(place, doubt, role, "inferred")
+        if self.doubts and key in self.doubts:
+            for doubt in self.doubts[key]:
+                self._edge(place, doubt, role, "inferred")
         return origin >= 0 and self._edge(place, origin, role, "arg")
 
     def _guess(self, place: int, role: str, text: str) -> None:
@@ -146,9 +158,14 @@ class Flow:
     def _edge(self, place: int, source: int, role: str, how: How) -> bool:
         if self.rows[source][10] > self.rows[place][0] and self.is_inside(place, source):
             return False  # a generator's own item, inside of it
-        edges = self.edges.setdefault(place, {})
-        if how == "arg" or (source, role) not in edges:
-            edges[source, role] = how
+        known = self._here.get((source, role))
+        if known is None:
+            self._here[source, role] = len(self.roles)
+            self.sources.append(source)
+            self.roles.append(role)
+            self.hows.append(how)
+        elif how == "arg":
+            self.hows[known] = how
         return True
 
     # --- what was made
@@ -159,6 +176,8 @@ class Flow:
         if isinstance(value, Proxy):
             self.proxies.append((place, "return", value))
             return
+        if kind is Snapshot:
+            self.snapshots.setdefault(place, []).append(("return", held))
         self._hand_out(place, value, held)
         if kind is str:
             self._remember(place, value)
@@ -193,7 +212,8 @@ class Flow:
         elif self.is_inside(origin if origin >= 0 else ~origin, place) or (row[1] == "param" and self._reads(origin) is row[2]):
             self.origins[key] = place
         else:
-            if origin >= 0:
+            passed_inside = any(self.is_inside(doubt, place) for doubt in self.doubts.get(key, ()))
+            if origin >= 0 and not passed_inside:
                 self._doubt(key, origin)
                 self.origins[key] = ~origin
             self._doubt(key, place)
@@ -214,8 +234,12 @@ class Flow:
         return place == span
 
 
-def _number(row: Sequence[Any]) -> int:
+def _number(row: Row) -> int:
     return row[0]
+
+
+def _done(row: Row) -> int:
+    return row[10]
 
 
 def says_nothing(value: Any) -> bool:
@@ -225,7 +249,7 @@ def says_nothing(value: Any) -> bool:
         return _is_interned(value)
     if kind is int:
         return -_SMALL <= value <= _SMALL
-    return kind in _MUTE or (kind in _SHARED_EMPTY and not value)
+    return kind in _MUTE or (kind in _SHARED_EMPTY and not value) or (kind is bytes and len(value) == 1)
 
 
 def _is_interned(text: str) -> bool:

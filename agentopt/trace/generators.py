@@ -66,7 +66,7 @@ def trace_generator(function: Callable[..., Any], about: Function, keep: Callabl
         trace = CURRENT.get()
         body: Any = function(*args, **kwargs)
         if trace is None:
-            return (yield from body)
+            return cast("object", (yield from body))
         run = _Run(trace, about, keep, args, kwargs)
         step, argument = body.send, None
         while True:
@@ -75,7 +75,7 @@ def trace_generator(function: Callable[..., Any], about: Function, keep: Callabl
                 item = step(argument)
             except StopIteration as stop:
                 run.finished(stop.value)
-                return cast("Any", stop.value)
+                return cast("object", stop.value)
             except BaseException as error:
                 run.failed(error)
                 raise

@@ -114,22 +114,37 @@ class Graph:
 
     def add(self, node: Node) -> int:
         """The number of the new node; the one that ``node`` has is not looked at."""
-        number = len(self._names)
-        self._kinds.append(_KIND_CODES[node.kind])
-        self._names.append(node.name)
-        self._values.append(node.value)
-        self._spans.append(node.span)
-        self._times.extend((node.started, node.seconds))
+        number = self.put(node.kind, node.name, node.value, node.span, (node.started, node.seconds))
+        if node.inputs:
+            self.link(*zip(*node.inputs, strict=True))
         if node.literals:
-            self._literals[number] = node.literals
+            self.set_literals(number, node.literals)
         if node.meta:
-            self._metas[number] = node.meta
-        for source, role, how in node.inputs:
-            self._sources.append(source)
-            self._roles.append(role)
-            self._hows.append(_HOW_CODES[how])
-        self._ends.append(len(self._sources))
+            self.set_meta(number, node.meta)
         return number
+
+    def put(self, kind: Kind, name: str, value: Any, span: int = -1, times: tuple[float, float] = (0.0, 0.0)) -> int:
+        """``add`` for those who make many: a node without inputs, whose ``link`` and the rest follow. ``times`` is (started, seconds)."""
+        self._kinds.append(_KIND_CODES[kind])
+        self._names.append(name)
+        self._values.append(value)
+        self._spans.append(span)
+        self._times.extend(times)
+        self._ends.append(len(self._roles))
+        return len(self._names) - 1
+
+    def link(self, sources: Iterable[int], roles: Iterable[str], hows: Iterable[How]) -> None:
+        """Inputs of the newest node, after those that it has."""
+        self._sources.extend(sources)
+        self._roles.extend(roles)
+        self._hows.extend([_HOW_CODES[how] for how in hows])
+        self._ends[-1] = len(self._roles)
+
+    def set_literals(self, number: int, literals: Iterable[tuple[str, Any]]) -> None:
+        self._literals[number] = tuple(literals)
+
+    def set_meta(self, number: int, meta: Mapping[str, Any]) -> None:
+        self._metas[number] = meta
 
     def __len__(self) -> int:
         return len(self._names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any, NamedTuple, cast
 
 from agentopt.trace.functions import Function
@@ -17,9 +18,14 @@ from agentopt.trace.graph import Node as Row
 from agentopt.trace.operators import Keywords, Operators, described, make_dict, make_frozenset, make_list, make_set, make_slice, make_tuple
 from agentopt.trace.params import Param
 
-__all__ = ["Judgement", "Node", "graph_of", "node", "params_of", "plain"]
+__all__ = ["Judgement", "Node", "graph_of", "node", "now", "params_of", "plain", "reached"]
 
 _NEXT = itertools.count().__next__
+
+
+def now() -> int:
+    """A serial: those of all nodes so far are smaller, those of all that come are larger."""
+    return _NEXT()
 
 
 class Judgement(NamedTuple):
@@ -72,13 +78,17 @@ class Node(Operators):
     def backward(self, feedback: str = "", score: float | Mapping[str, float] | None = None) -> None:
         """Say how good this is: ``feedback`` in words, ``score`` as a number or several by name (higher is better).
 
-        Each parameter that led here gets one ``Judgement`` in its ``feedback``, whichever and how many ways lead to it. May be called any
-        number of times, on any number of nodes. O(V + E).
+        Each trainable parameter that led here gets one ``Judgement`` in its ``feedback``, whichever and how many ways lead to it. May be
+        called any number of times, on any number of nodes. O(V + E). Raises ValueError for a score that is not finite.
         """
         scores = {} if score is None else dict(score) if isinstance(score, Mapping) else {"score": float(score)}
+        for name, value in scores.items():
+            if not isfinite(value):
+                raise ValueError(f"the score {name!r} is {value}; say with text alone what cannot be scored")
         judgement = Judgement(self, feedback, scores)
         for param in params_of(self):
-            param.feedback.append(judgement)
+            if param.trainable:
+                param.feedback.append(judgement)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Node:
         """The value alone, without what led to it."""
@@ -114,7 +124,7 @@ def plain(value: Any) -> Any:
 
 def params_of(*targets: Node) -> list[Param]:
     """The parameters that led to ``targets``, each once, in the order in which they were first used."""
-    reads = [reached for reached in _reached(targets) if isinstance(reached.op, Param)]
+    reads = [made for made in reached(targets) if isinstance(made.op, Param)]
     return list({id(read.op): read.op for read in sorted(reads, key=_serial)}.values())
 
 
@@ -127,18 +137,18 @@ def graph_of(*targets: Node) -> Graph:
     numbers: dict[int, int] = {}
     reads: dict[tuple[int, int], int] = {}
     functions: dict[int, tuple[str, Sequence[str]]] = {}
-    for reached in sorted(_reached(targets), key=_serial):
-        op = reached.op
+    for made in sorted(reached(targets), key=_serial):
+        op = made.op
         if op is None:
-            number = graph.add(Row(0, "input", reached.name or "input", reached.value))
+            number = graph.add(Row(0, "input", made.name or "input", made.value))
         elif isinstance(op, Param):
-            number = reads.get((id(op), id(reached.value)), -1)
+            number = reads.get((id(op), id(made.value)), -1)
             if number < 0:
                 graph.params[op.name] = ParamInfo(op.name, op.kind, op.description, op.constraint, op.trainable)
-                number = reads[id(op), id(reached.value)] = graph.add(Row(0, "param", op.name, reached.value))
+                number = reads[id(op), id(made.value)] = graph.add(Row(0, "param", op.name, made.value))
         else:
-            number = graph.add(_operation(graph, functions, reached, numbers))
-        numbers[id(reached)] = number
+            number = graph.add(_operation(graph, functions, made, numbers))
+        numbers[id(made)] = number
     graph.output = numbers[id(targets[-1])] if targets else -1
     return graph
 
@@ -170,8 +180,8 @@ def _operation(graph: Graph, functions: dict[int, tuple[str, Sequence[str]]], ma
     return Row(0, "op", name, made.value, tuple(edges), tuple(literals), meta=meta)
 
 
-def _reached(targets: Iterable[Node]) -> list[Node]:
-    """Each node that led to ``targets``, once."""
+def reached(targets: Iterable[Node]) -> list[Node]:
+    """Each node that led to ``targets``, and they, once; in no order."""
     found = {id(target): target for target in targets}
     stack = list(found.values())
     while stack:

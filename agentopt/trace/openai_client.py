@@ -120,6 +120,8 @@ def _with_body(options: Any, body: Mapping[str, Any]) -> Any:
 
 def _finish(call: Call, result: Any, streams: bool) -> None:
     """A parsed reply is read as it is; a response that nobody has read yet is watched."""
+    if not call.watched:
+        return
     raw = _raw(result, streams)
     if raw is None:
         call.done(read_reply(call.endpoint, result))

@@ -22,6 +22,8 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
+from agentopt.trace.values import Proxy
+
 __all__ = [
     "Keywords",
     "Operators",
@@ -66,6 +68,10 @@ class Method:
     def __init__(self, of: type, name: str) -> None:
         self.of, self.name = of, name
 
+    @property
+    def described(self) -> tuple[str, Callable[..., Any]]:
+        return f"{self.of.__name__}.{self.name}", getattr(self.of, self.name, self)
+
     def __call__(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         return getattr(value, self.name)(*args, **kwargs)
 
@@ -76,10 +82,9 @@ def _method(of: Any, name: str) -> Method:
 
 
 def described(op: Callable[..., Any]) -> tuple[str, Callable[..., Any]]:
-    """The name of an operation, and the function whose documentation tells what it does."""
-    if isinstance(op, Method):
-        return f"{op.of.__name__}.{op.name}", getattr(op.of, op.name, op)
-    return getattr(op, "__name__", type(op).__name__), op
+    """The name of an operation, and the function whose documentation tells what it does. An operation may know better: ``described``."""
+    known: tuple[str, Callable[..., Any]] | None = getattr(op, "described", None)
+    return known or (getattr(op, "__name__", type(op).__name__), op)
 
 
 def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -190,7 +195,7 @@ def _unary(op: Callable[..., Any]) -> Any:
     return apply
 
 
-class Operators:
+class Operators(Proxy):
     """The operations, for a class with a value that knows how to make nodes."""
 
     __slots__ = ()

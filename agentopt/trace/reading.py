@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agentopt.trace.flow import Flow, Outcome, Row, says_nothing, shown
 from agentopt.trace.functions import Function, annotated
-from agentopt.trace.graph import Edge, Feedback, Graph, Node, ParamInfo
-from agentopt.trace.values import Linked, Snapshot, changed, keeper
+from agentopt.trace.graph import Feedback, Graph, How, Kind, Node, ParamInfo
+from agentopt.trace.values import Snapshot, changed, keeper
 
 __all__ = ["read_graph"]
 
@@ -23,8 +24,11 @@ def read_graph(
     What was judged, or came out in the end, and no node made is the value of a last node ``workflow``, which contains all others.
     """
     flow = Flow(rows)
-    graph = _Writer(flow, start).graph
-    ends = _Ends(flow, graph)
+    writer = _Writer(flow, start)
+    graph, feedback = writer.graph, list(feedback)
+    if outcome is None and not feedback:
+        return graph
+    ends = _Ends(flow, writer)
     if outcome is not None:
         graph.output = ends.find(outcome.value)
     for target, text, scores in feedback:
@@ -48,19 +52,26 @@ class _Writer:
             self._write(place, row)
 
     def _write(self, place: int, row: Row) -> None:
-        flow, what, began = self.flow, row[2], row[7]
-        kind = row[1]
+        flow, graph, kind, what, began = self.flow, self.graph, row[1], row[2], row[7]
         if type(what) is str:
             name = what
         elif kind == "param":
             name = what.name
-            self.graph.params[name] = ParamInfo(name, what.kind, what.description, what.constraint, what.trainable)
+            if name not in graph.params:
+                graph.params[name] = ParamInfo(name, what.kind, what.description, what.constraint, what.trainable)
         else:
             name = self.names.get(id(what)) or self._named(what)
-        literals = tuple(flow.literals[place]) if place in flow.literals else ()
-        seconds = max(0.0, row[8] - began)
-        node = Node(0, kind, name, shown(row[6]), self._inputs(place), literals, flow.spans[place], began - self.start, seconds, _meta(row))
-        self.graph.add(node)
+        times = (began - self.start, max(0.0, row[8] - began))
+        number = graph.put(kind, name, shown(row[6]), flow.spans[place], times)
+        begin, end = flow.ends[place], flow.ends[place + 1]
+        if end > begin:
+            graph.link(flow.sources[begin:end], flow.roles[begin:end], flow.hows[begin:end])
+        if place in self.children:
+            graph.link(*self.inner(self.children[place]))
+        if place in flow.literals:
+            graph.set_literals(number, flow.literals[place])
+        if row[9] is not None or place in flow.snapshots or kind == "exception":
+            graph.set_meta(number, _meta(row, flow.snapshots.get(place, ())))
 
     def _named(self, function: Function) -> str:
         """The function's name; a number is added if another function has it. Functions of the same code are the same."""
@@ -75,36 +86,21 @@ class _Writer:
         self.names[id(function)] = name
         return name
 
-    def _inputs(self, place: int) -> tuple[Edge, ...]:
-        edges = self.flow.edges.get(place)
-        children = self.children.get(place)
-        if edges is None and children is None:
-            return ()
-        inputs = [Edge(source, role, how) for (source, role), how in edges.items()] if edges else []
-        for child in children or ():
-            row = self.flow.rows[child]
-            is_read = row[1] == "param"
-            inputs.append(Edge(child, row[2].name if is_read else "", "reads" if is_read else "contains"))
-        return tuple(inputs)
+    def inner(self, places: list[int]) -> tuple[list[int], list[str], list[How]]:
+        """What happened inside: parameters that were read, and calls."""
+        rows = self.flow.rows
+        roles = [rows[place][2].name if rows[place][1] == "param" else "" for place in places]
+        hows: list[How] = ["reads" if rows[place][1] == "param" else "contains" for place in places]
+        return places, roles, hows
 
 
-def _meta(row: Row) -> dict[str, Any]:
+def _meta(row: Row, snapshots: Iterable[tuple[str, Snapshot]]) -> dict[str, Any]:
     meta = {} if row[9] is None else dict(row[9])
-    if row[1] == "exception":
-        meta.update(error=type(row[6]).__name__, message=_message(row[6]), where=annotated(meta.pop("traceback", None)))
-    mutated = [role for role, held in _snapshots(row) if changed(held)]
+    traceback = meta.pop("traceback", None)
+    if isinstance(row[6], BaseException):
+        meta.update(error=type(row[6]).__name__, message=_message(row[6]), where=annotated(traceback))
+    mutated = [role for role, held in snapshots if changed(held)]
     return {**meta, "mutated": mutated} if mutated else meta
-
-
-def _snapshots(row: Row) -> list[tuple[str, Snapshot]]:
-    found: list[tuple[str, Snapshot]] = []
-    if row[4]:
-        found = [(row[2].role(position), held) for position, held in enumerate(row[4]) if type(held) is Snapshot]
-    if row[5]:
-        found += [(role, held) for role, held in row[5].items() if type(held) is Snapshot]
-    if type(row[6]) is Snapshot:
-        found.append(("return", row[6]))
-    return found
 
 
 def _message(error: Any) -> str:
@@ -117,21 +113,22 @@ def _message(error: Any) -> str:
 class _Ends:
     """The nodes of what was judged, by identity."""
 
-    def __init__(self, flow: Flow, graph: Graph) -> None:
-        self.flow, self.graph, self.count = flow, graph, len(graph)
-        self.best: dict[int, tuple[int, int, int]] = {}
-        """By the id of an object, of all that gave it the outermost and of those the last: (depth, -done, place)."""
+    def __init__(self, flow: Flow, writer: _Writer) -> None:
+        self.flow, self.writer = flow, writer
         self.reads = {id(row[2]): place for place, row in enumerate(flow.rows) if row[1] == "param"}
         """By the id of a parameter: where it was read last."""
+        self.best: dict[int, int] = {}
+        """By the id of an object: of all that gave it the outermost, and of those the last."""
         self.wholes: dict[int, int] = {}
-        depths: list[int] = []
+        self.depths = depths = array("q")
         for place, row in enumerate(flow.rows):
-            span = flow.spans[place]
-            depths.append(depths[span] + 1 if span >= 0 else 0)
-            key = id(row[6].value if type(row[6]) in (Snapshot, Linked) else row[6])
-            candidate = (depths[-1], -row[10], place)
-            if key not in self.best or candidate < self.best[key]:
-                self.best[key] = candidate
+            span, value = flow.spans[place], row[6]
+            depth = depths[span] + 1 if span >= 0 else 0
+            depths.append(depth)
+            key = id(value.value) if type(value) is Snapshot else id(value)
+            best = self.best.get(key, -1)
+            if best < 0 or depth <= depths[best]:
+                self.best[key] = place
 
     def find(self, target: Any) -> int:
         """The node; -1 if nothing was recorded."""
@@ -139,24 +136,21 @@ class _Ends:
             return target.id
         if id(target) in self.reads:
             return self.reads[id(target)]
-        depth, _, place = self.best.get(id(target), (0, 0, -1))
-        if place >= 0 and (depth == 0 or not says_nothing(target)):
-            return place
-        origin = self.flow.origins.get(id(target), -1)
-        return origin if origin >= 0 else self._whole(target)
+        place = self.best.get(id(target), -1)
+        if place < 0 or (self.depths[place] and says_nothing(target)):
+            place = self.flow.origins.get(id(target), -1)
+        return place if place >= 0 else self._whole(target)
 
     def _whole(self, target: Any) -> int:
-        if not self.count:
+        graph, spans = self.writer.graph, self.flow.spans
+        if not spans:
             return -1
         if id(target) not in self.wholes:
-            kind = "exception" if isinstance(target, BaseException) else "call"
-            top = [place for place, span in enumerate(self.flow.spans) if span < 0]
-            rows = self.flow.rows
-            inputs = tuple(
-                Edge(place, rows[place][2].name, "reads") if rows[place][1] == "param" else Edge(place, "", "contains") for place in top
-            )
-            seconds = max(self.graph[place].started + self.graph[place].seconds for place in top)
-            meta = {"error": type(target).__name__, "message": _message(target)} if kind == "exception" else {}
-            node = Node(0, kind, _WHOLE, shown(keeper("ref")(target)), inputs, seconds=seconds, meta=meta)
-            self.wholes[id(target)] = self.graph.add(node)
+            top = [place for place, span in enumerate(spans) if span < 0]
+            ended = max(graph[place].started + graph[place].seconds for place in top)
+            kind: Kind = "exception" if isinstance(target, BaseException) else "call"
+            self.wholes[id(target)] = number = graph.put(kind, _WHOLE, shown(keeper("ref")(target)), -1, (0.0, ended))
+            graph.link(*self.writer.inner(top))
+            if kind == "exception":
+                graph.set_meta(number, {"error": type(target).__name__, "message": _message(target)})
         return self.wholes[id(target)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -92,8 +92,8 @@ class Reads:
     def __len__(self) -> int:
         return self._ask(len)
 
-    def __iter__(self) -> Iterator[Any]:
-        return self._ask(iter)
+    __iter__ = None
+    """Who looks whether something is text or a list of parts would take a text that can be iterated for a list of its letters."""
 
     def __contains__(self, item: object) -> bool:
         return self._ask(operator.contains, item)

@@ -9,14 +9,16 @@ import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MethodType
 from typing import Any, TypedDict, Unpack, cast, overload
 
 from agentopt.core.errors import ConfigError, TaskError
 from agentopt.core.running import RUNNER, CodeCall, CodeFailed, CodeRunner, Source, execute
 from agentopt.core.task import Parameter, Value
+from agentopt.trace.node import plain
 from agentopt.trace.own_source import keep_signature, own_source
-from agentopt.trace.params import Param
+from agentopt.trace.params import Param, ParamOptions
 from agentopt.trace.traced import traced
 from agentopt.trace.uses import Surroundings
 
@@ -47,22 +49,23 @@ class TrainableOptions(TypedDict, total=False):
 
 
 class CodeParam(Param):
-    """A parameter of kind "code": ``entry`` is the function that its text defines."""
+    """A parameter of kind "code": ``entry`` is the function that its text defines, ``trust`` says that it runs without walls."""
 
-    __slots__ = ("entry",)
+    __slots__ = ("entry", "trust")
 
-    def __init__(self, source: str, name: str, entry: str, description: str, constraint: str) -> None:
-        self.entry = entry
+    def __init__(self, source: str, name: str, entry: str, trust: bool, **said: Unpack[ParamOptions]) -> None:
+        self.entry, self.trust = entry, trust
 
         def projection(value: Value) -> Value:
             keep_signature(value, entry, source)
             return value
 
-        super().__init__(source, name, "code", description=description, constraint=constraint, projection=projection)
+        said.setdefault("projection", projection)
+        super().__init__(source, name, "code", **said)
 
     def parameter(self) -> Parameter:
         """As a task's parameter."""
-        return Parameter(self.name, "code", self._value, entry=self.entry, description=self.description, trainable=self.trainable)
+        return replace(super().parameter(), entry=self.entry)
 
 
 class Trainable:
@@ -84,7 +87,8 @@ class Trainable:
             _check_kind(function, self._signature)
         doc = (inspect.getdoc(function) or "").partition("\n")[0]
         constraint = f"The code defines {entry}{self._signature}; this signature stays. {options.get('constraint', '')}".rstrip()
-        self.param = CodeParam(source, options.get("name", entry), entry, options.get("description", doc), constraint)
+        said = ParamOptions(description=options.get("description", doc), constraint=constraint)
+        self.param = CodeParam(source, options.get("name", entry), entry, self.trust, **said)
         self._loaded: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {}
         functools.update_wrapper(self, function)
         asynchronous = inspect.iscoroutinefunction(function)
@@ -107,6 +111,17 @@ class Trainable:
             raise TypeError(_no_self(self.param.entry))
         return MethodType(self, instance)
 
+    def __copy__(self) -> Trainable:
+        """Itself, as its parameter."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trainable:
+        return self
+
+    def __reduce__(self) -> str:
+        """Pickled by name, as functions are."""
+        return self._function.__qualname__
+
     def source(self) -> str:
         """The code that counts here, recorded as a read."""
         return cast(str, self.param.value)
@@ -119,12 +134,12 @@ class Trainable:
         @functools.wraps(self._function)
         def call(*args: Any, **kwargs: Any) -> Any:
             source = self.source()
-            with _annotated(source):
-                function = self._here(source)
-                if function is None:
-                    return self._runner().call(self._made(source, args, kwargs))
+            function = self._here(source)
             if function is self._function:
-                return function(*args, **kwargs)
+                return self._function(*args, **kwargs)
+            if function is None:
+                with _annotated(source):
+                    return self._runner().call(self._made(source, args, kwargs))
             with _trusted(source):
                 return function(*args, **kwargs)
 
@@ -134,12 +149,12 @@ class Trainable:
         @functools.wraps(self._function)
         async def call(*args: Any, **kwargs: Any) -> Any:
             source = self.source()
-            with _annotated(source):
-                function = self._here(source)
-                if function is None:
-                    return await self._runner().acall(self._made(source, args, kwargs))
+            function = self._here(source)
             if function is self._function:
-                return await function(*args, **kwargs)
+                return await self._function(*args, **kwargs)
+            if function is None:
+                with _annotated(source):
+                    return await self._runner().acall(self._made(source, args, kwargs))
             with _trusted(source):
                 return await function(*args, **kwargs)
 
@@ -163,15 +178,17 @@ class Trainable:
         return self._load(source) if self.trust else None
 
     def _made(self, source: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CodeCall:
+        """Nodes and parameters among the arguments are sent as their values."""
         self._signature.bind(*args, **kwargs)  # a wrong call is the caller's fault, not the code's
-        return CodeCall(source, self.param.entry, args, kwargs, self._surroundings.found())
+        return CodeCall(source, self.param.entry, plain(args), plain(kwargs), self._surroundings.found())
 
     def _load(self, source: str) -> Callable[..., Any]:
         """Trusted code, in this process: executed once, and again when something that it uses is another object."""
         uses = self._surroundings.found()
         used, function = self._loaded.get(source, (None, None))
         if function is None or used is None or any(used[name] is not value for name, value in uses.items()):
-            function = self._executed(source, uses)
+            with _annotated(source):
+                function = self._executed(source, uses)
             if len(self._loaded) >= _KEPT:
                 self._loaded.clear()
             self._loaded[source] = uses, function
@@ -195,7 +212,7 @@ def _annotated(source: str) -> Generator[None]:
     try:
         yield
     except CodeFailed as failure:
-        raise CodeFailed(failure.kind, annotated(source, failure.message)) from failure.__cause__
+        raise CodeFailed.of(failure.kind, annotated(source, failure.message)) from failure.__cause__
 
 
 @contextmanager
@@ -206,7 +223,7 @@ def _trusted(source: str) -> Generator[None]:
     except CodeFailed:
         raise
     except (Exception, SystemExit) as error:
-        raise CodeFailed("crash", annotated(source, _described(error))) from error
+        raise CodeFailed.of("crash", annotated(source, _described(error))) from error
 
 
 def _described(error: BaseException) -> str:

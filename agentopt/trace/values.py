@@ -239,7 +239,7 @@ def same(one: Any, other: Any) -> bool:
     return type(one) in _COMPARED and (one == other or one != one)
 
 
-_COMPARED = (ATOMS | {set, bytearray, More, Outline}) - {type, type(len), type(lambda: 0)}
+_COMPARED = (ATOMS | {set, frozenset, bytearray, More, Outline}) - {type, type(len), type(lambda: 0)}
 
 
 def _all_same(some: Iterable[Any], others: Iterable[Any]) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 
 import agentopt
 from agentopt.core.candidate import Candidate
-from agentopt.core.evaluation import Aggregate, Entry, Evaluation, Rollout
+from agentopt.core.evaluation import Admission, Aggregate, Entry, Evaluation, Rollout
 from agentopt.core.protocols import Answer, Archive, ArchiveContext, OptimizerContext, View
 from agentopt.plugins import resolve
 from benchmarks.engine.marks import cpu_seconds, resident_bytes, yardstick
@@ -80,7 +80,7 @@ class Breed:
         x = parent.candidate.values["x"] + rng.gauss(0.0, 0.3)
         return [agentopt.Proposal({"x": min(max(x, 0.0), 1.0) + 1e-9 * rng.random()}, (parent.id,), operator="step")]
 
-    def observe(self, entry: agentopt.Entry, admission: agentopt.Admission) -> None:
+    def observe(self, entry: Entry, admission: Admission) -> None:
         self.tenths.count()
 
 

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import agentopt
+from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.protocols import Answer, OptimizerContext, View
 from benchmarks.engine.marks import Marks, rates
 
@@ -25,7 +26,7 @@ class Draw:
     async def propose(self, view: View, n: int, rng: Random) -> Answer:
         return [agentopt.Proposal({"x": rng.random()}, operator="draw") for _ in range(n)]
 
-    def observe(self, entry: agentopt.Entry, admission: agentopt.Admission) -> None:
+    def observe(self, entry: Entry, admission: Admission) -> None:
         self.marks.count()
 
 

@@ -22,7 +22,8 @@ from typing import Any
 
 import agentopt
 from agentopt.core.chat import ChatRequest, Message
-from agentopt.core.protocols import Answer, OptimizerContext, View
+from agentopt.core.evaluation import Admission, Entry
+from agentopt.core.protocols import Answer, OptimizerContext, Refused, View
 from agentopt.llm.replies import Unusable, read_reply
 from agentopt.testing.fake_llm import FakeLLM, Received, Step
 from benchmarks.engine.marks import SIZES, Marks, rates
@@ -45,10 +46,10 @@ class Ask:
         reply = await self.chat.complete(ChatRequest((Message("user", question),), sample=rng.getrandbits(31)), rng)
         found = read_reply(reply.text, self.parameters, parent.values, finish=reply.finish)
         if isinstance(found, Unusable):
-            return agentopt.Refused(found.verdict)
+            return Refused(found.verdict)
         return [agentopt.Proposal(found.values, (parent.id,), "ask", "ask")]
 
-    def observe(self, entry: agentopt.Entry, admission: agentopt.Admission) -> None:
+    def observe(self, entry: Entry, admission: Admission) -> None:
         self.marks.count()
 
 

@@ -42,6 +42,22 @@ def test_what_can_cross_is_not_complained_of():
     assert unsendable([1, {"a": None, "b": (b"", 2.5)}], "x") == ""
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyError, OSError, FileNotFoundError, ZeroDivisionError, SyntaxError, ImportError])
+def test_a_crash_is_caught_as_what_was_raised(error):
+    message = f'  File "f.py", line 1, in f\n    x\n{error.__name__}: words: more\nOther: no'
+    for failure in (CodeFailed.of("crash", message), pickle.loads(pickle.dumps(CodeFailed.of("crash", message)))):
+        assert isinstance(failure, error)
+        assert (type(failure).__name__, str(failure)) == ("CodeFailed", f"crash: {message}")
+
+
+@pytest.mark.parametrize(
+    "line", ["Own: words", "SystemExit: 1", "StopIteration", "UnicodeDecodeError: x", "print: x", "", "  ValueError: x"]
+)
+def test_any_other_crash_is_a_failure_and_nothing_else(line):
+    assert type(CodeFailed.of("crash", line)) is CodeFailed
+    assert type(CodeFailed.of("timeout", "ValueError: x")) is CodeFailed
+
+
 def test_a_failure_is_the_same_on_the_other_side_of_a_pickle():
     failure = pickle.loads(pickle.dumps(CodeFailed("crash", "line 3")))
     assert (failure.kind, failure.message, str(failure)) == ("crash", "line 3", "crash: line 3")

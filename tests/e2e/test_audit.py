@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import agentopt as ao
 from agentopt.cli import app
 from agentopt.core import wire
+from agentopt.core.protocols import Exhausted
 from agentopt.store.sqlite import SqliteStore
 from tests.toys import Steps, write_task
 
@@ -55,7 +56,7 @@ class Given(Steps):
         self.left = list(SOURCES)
 
     async def propose(self, view: Any, n: int, rng: Random) -> Any:
-        return [ao.Proposal({"f": self.left.pop(0)}, (), "given", "given")] if self.left else ao.Exhausted("all proposed")
+        return [ao.Proposal({"f": self.left.pop(0)}, (), "given", "given")] if self.left else Exhausted("all proposed")
 
 
 @pytest.fixture(scope="module")

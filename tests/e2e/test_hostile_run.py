@@ -12,6 +12,7 @@ import pytest
 
 import agentopt as ao
 from agentopt.core.errors import StoreError
+from agentopt.core.protocols import Exhausted
 from agentopt.store.sqlite import SqliteStore
 from tests.toys import Steps, write_task
 
@@ -63,7 +64,7 @@ def run(folder: Path, sources: list[str], name: str, sandbox: str = "L2") -> tup
 
         async def propose(self, view: Any, n: int, rng: Random) -> Any:
             if not self.left:
-                return ao.Exhausted("all proposed")
+                return Exhausted("all proposed")
             return [ao.Proposal({"f": self.left.pop(0)}, (), "given", "given")]
 
     said: dict[str, dict[str, Any]] = {}

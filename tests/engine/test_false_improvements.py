@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from agentopt import Admission, Case, Entry, Objective, Proposal
+from agentopt import Case, Objective, Proposal
 from agentopt.archives.pareto import Pareto
+from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.protocols import ArchiveContext
 from agentopt.engine.plan import Plan
 from agentopt.engine.rules import Rules

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from agentopt import Admission, Case, Exhausted, Objective, Proposal, Refused, RunFailed, Wait
+from agentopt import Case, Objective, Proposal, RunFailed
 from agentopt.core.candidate import Candidate
 from agentopt.core.errors import ConfigError, SeedFailed
-from agentopt.core.evaluation import Entry, Failure, Rollout
+from agentopt.core.evaluation import Admission, Entry, Failure, Rollout
 from agentopt.core.fold import fold
+from agentopt.core.protocols import Exhausted, Refused, Wait
 from agentopt.engine.plan import Plan
 from agentopt.engine.run import Run
 from agentopt.engine.stopping import Stopping

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agentopt import Admission, Case, Entry, Objective, Proposal
+from agentopt import Case, Objective, Proposal
 from agentopt.archives.pareto import Pareto
-from agentopt.core.evaluation import Failure, Rollout
+from agentopt.core.evaluation import Admission, Entry, Failure, Rollout
 from agentopt.core.fold import fold
 from agentopt.core.protocols import ArchiveContext
 from agentopt.engine.plan import Plan

@@ -199,16 +199,19 @@ class World:
         chat: Journal | None = None,
         rules: Rules | None = None,
         archive: Any = None,
+        meter: Any = None,
+        executor: Any = None,
     ) -> None:
         self.task = task or make_task()
         schedule = Schedule.of(self.task, self.task.make_cases(), rules)
-        self.executor = FakeExecutor(judge, schedule, capacity, delay)
+        self.executor = executor or FakeExecutor(judge, schedule, capacity, delay)
+        self.executor.schedule = schedule
         self.optimizer = optimizer or Climber()
         self.archive = archive or BestArchive()
         self.store = store or ListStore()
         self.store.ask_last_words = lambda: len(self.executor.rollouts)
         card = TaskCard("toy", "climb", self.task.resolved, tuple(self.task.objectives))
-        self.parts = Parts(card, schedule, self.optimizer, self.archive, self.executor, self.store, chat)
+        self.parts = Parts(card, schedule, self.optimizer, self.archive, self.executor, self.store, chat, meter)
         self.plan = plan or Plan()
         self.on_event = on_event
         if not self.store.events:

@@ -25,6 +25,7 @@ import pytest
 
 import agentopt as ao
 from agentopt.core.errors import RunFailed
+from agentopt.core.evaluation import Admission, Entry
 from agentopt.core.events import canonical
 from agentopt.sandbox import client
 from agentopt.store.sqlite import SqliteStore
@@ -68,7 +69,7 @@ class Slopes:
         nap = "if x == 0.1: time.sleep(0.3)" if self.told == STRUCK else "pass"
         return [ao.Proposal({"f": f"import time\ndef f(x):\n    {nap}\n    return {rng.uniform(0, 5):.3f} * x\n"}, (), "slopes", "draw")]
 
-    def observe(self, entry: ao.Entry, admission: ao.Admission) -> None:
+    def observe(self, entry: Entry, admission: Admission) -> None:
         self.told += 1
 
 

@@ -124,6 +124,12 @@ def _all(*parameters: Parameter) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in parameters}
 
 
+def _one_line(text: str) -> str:
+    if "\n" in text.strip():
+        raise ValueError("it has to be one line.")
+    return text.strip()
+
+
 TASKS: dict[str, dict[str, Parameter]] = {
     "priority": _all(Parameter("priority", "code", PRIORITY)),
     "windows": _all(Parameter("priority", "code", PRIORITY.replace("\n", "\r\n"))),
@@ -144,6 +150,11 @@ TASKS: dict[str, dict[str, Parameter]] = {
     ),
     "start": _all(Parameter("start", "config", {"x": 1.5, "y": -0.5})),
     "rate": _all(Parameter("rate", "value", 0.5)),
+    "bounded": _all(
+        Parameter("rate", "value", 0.5, space={"": (0.0, 1.0)}),
+        Parameter("mode", "value", "greedy", space={"": ["greedy", "lazy"]}),
+        Parameter("style", "prompt", "Be brief.", project=_one_line),
+    ),
     "verbose": _all(Parameter("verbose", "value", True)),
     "mode": _all(Parameter("mode", "value", "greedy")),
     "mixed": _all(

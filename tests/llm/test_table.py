@@ -44,6 +44,7 @@ def test_a_reply_is_read_as_the_table_says(entry: Entry) -> None:
 def test_the_table_is_large_and_covers_every_verdict_and_form() -> None:
     expected = Counter(entry.one("expect") for entry in TABLE)
     assert len(TABLE) >= 200
-    assert set(expected) == {*get_args(Verdict), *get_args(Form)}
+    # that nothing needs to change is said in a form of its own, which another reader takes: test_suggestions
+    assert set(expected) == {*get_args(Verdict), *get_args(Form)} - {"no_change"}
     assert min(expected.values()) >= 4
     assert len({(entry.style, entry.name) for entry in TABLE}) == len(TABLE)

@@ -292,6 +292,19 @@ def test_a_killed_guard_is_ours_and_the_next_call_works(fresh):
     assert runner.call(CodeCall(FIRST, "f", (2,))) == 2
 
 
+def test_want_of_files_or_space_is_ours(fresh, monkeypatch):
+    runner = fresh()
+
+    async def lacking(spec):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner._boxes._zygote, "open", lacking)
+        with pytest.raises(InfrastructureError, match="a box could not be opened: no space left"):
+            runner.call(CodeCall(FIRST, "f", (1,)))
+    assert runner.call(CodeCall(FIRST, "f", (1,))) == 1
+
+
 def test_a_forked_process_is_told_to_open_its_own(fresh, monkeypatch):
     runner = fresh()
     with monkeypatch.context() as patched:

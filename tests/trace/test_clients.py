@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import json
+import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 
@@ -9,9 +10,11 @@ import pytest
 from openai import AsyncOpenAI, AzureOpenAI, OpenAI
 from pydantic import BaseModel
 
-from agentopt.core.metering import PRICES
+from agentopt.core.errors import BudgetSpent, ConfigError
+from agentopt.core.metering import METER, PRICES
 from agentopt.testing import FakeLLM, Step
-from agentopt.trace.clients import capture_clients, captured
+from agentopt.trace import openai_client
+from agentopt.trace.clients import capture_clients, captured, refuse_unmetered
 from agentopt.trace.params import Param, applied
 from agentopt.trace.recorder import record
 from agentopt.trace.traced import traced
@@ -64,7 +67,7 @@ def only(trace, kind="llm"):
 def test_a_call_is_a_node_with_what_was_said_and_what_it_took(client_of):
     with FakeLLM([Step("four words are here")]) as server, looking() as trace:
         reply = client_of(server).chat.completions.create(model="m", messages=say("how many?"), temperature=0.5)
-    _, kind, name, span, args, kwargs, value, began, ended, meta = only(trace)
+    _, kind, name, span, args, kwargs, value, began, ended, meta, _ = only(trace)
     assert (kind, name, span, args) == ("llm", "m", -1, ())
     assert kwargs == {"messages": say("how many?")}
     assert value is reply.choices[0].message.content
@@ -416,3 +419,125 @@ async def test_two_hundred_tasks_see_their_own_calls_alone():
 
         assert await asyncio.gather(*map(one, range(200))) == [str(i) for i in range(200)]
         await client.close()
+
+
+def test_a_client_that_comes_late_is_hooked_before_its_first_call():
+    code = """
+import sys
+from agentopt.testing import FakeLLM
+from agentopt.trace import openai_client
+from agentopt.trace.clients import capture_clients, captured, refuse_unmetered
+from agentopt.trace.recorder import record
+
+assert not any(name.split(".")[0] in ("openai", "litellm") for name in sys.modules), "nothing of it is loaded by us"
+with FakeLLM() as server, capture_clients(), record() as trace:
+    assert captured() == ()
+    import openai
+    assert captured() == ("openai",)
+    with openai.OpenAI(base_url=server.url, api_key="k") as client:
+        client.chat.completions.create(model="m", messages=[])
+assert [row[1] for row in trace.rows] == ["llm"]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_budget_in_what_models_take_needs_a_client_that_is_seen(monkeypatch):
+    refuse_unmetered({"evals": 5, "seconds": 3})
+    with pytest.raises(
+        ConfigError, match=r"budget: 5calls,\$2 counts what models take, and the workflow calls none through the openai SDK"
+    ):
+        refuse_unmetered({"evals": 5, "usd": 2.0, "calls": 5})
+    with capture_clients():
+        refuse_unmetered({"usd": 2.0})
+
+
+class Counting:
+    """A meter that refuses after ``most`` calls."""
+
+    def __init__(self, cap=None, most=99):
+        self.output_cap, self.most, self.seen = cap, most, []
+
+    def begin(self, model, bound, request):
+        if len(self.seen) >= self.most:
+            raise BudgetSpent("no more")
+        self.seen.append((model, bound, request["stream"]))
+        return self
+
+    async def abegin(self, model, bound, request):
+        return self.begin(model, bound, request)
+
+    def end(self, usage):
+        self.seen[-1] += ("end", usage)
+
+    def fail(self, kind, billed):
+        self.seen[-1] += (kind, billed)
+
+
+@contextmanager
+def metered(meter):
+    token = METER.set(meter)
+    try:
+        with capture_clients():
+            yield meter
+    finally:
+        METER.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "cap"),
+    [
+        ("chat.completions", {"messages": say("x")}, "max_tokens"),
+        ("responses", {"input": "x"}, "max_output_tokens"),
+        ("completions", {"prompt": "x"}, "max_tokens"),
+    ],
+)
+def test_a_request_without_a_cap_gets_the_meters(client_of, path, asked, cap):
+    with FakeLLM([Step("a b c")]) as server, metered(Counting(cap=2)) as meter:
+        client = client_of(server)
+        for name in path.split("."):
+            client = getattr(client, name)
+        client.create(model="m", **asked)
+        client.create(model="m", **asked, **{cap: 1})
+    assert [request.body[cap] for request in server.requests] == [2, 1]
+    assert [(bound.output_tokens, usage.output_tokens) for _, bound, _, _, usage in meter.seen] == [(2, 2), (1, 1)]
+    assert all(usage.input_tokens <= bound.input_tokens for _, bound, _, _, usage in meter.seen)
+
+
+def test_openais_own_address_gets_the_newer_cap_and_the_name_that_prices_have(client_of, monkeypatch):
+    with FakeLLM() as server, metered(Counting(cap=2)) as meter:
+        client = client_of(server)
+        monkeypatch.setattr(openai_client, "_OWN", "127.0.0.1")
+        client.chat.completions.create(model="m", messages=say("x"), n=3)
+        client.embeddings.create(model="e", input="x")
+    assert [model for model, *_ in meter.seen] == ["openai:m", "openai:e"]
+    assert server.requests[0].body["max_completion_tokens"] == 2
+    assert [bound.output_tokens for _, bound, *_ in meter.seen] == [6, 0]
+
+
+def test_what_ends_a_call_is_told_to_the_meter(client_of):
+    steps = [Step(status=429), Step(status=500), Step("a b", fault="cut"), Step("a b"), Step("a b")]
+    with FakeLLM(steps) as server, metered(Counting(most=5)) as meter:
+        chat = client_of(server).chat.completions
+        for expected in (openai.RateLimitError, openai.InternalServerError):
+            with pytest.raises(expected):
+                chat.create(model="m", messages=say("x"))
+        with pytest.raises(openai.APIConnectionError):
+            list(chat.create(model="m", messages=say("x"), stream=True))
+        list(chat.create(model="m", messages=say("x"), stream=True))
+        list(chat.create(model="m", messages=say("x"), stream=True, stream_options={"include_usage": True}))
+        with pytest.raises(BudgetSpent):
+            chat.create(model="m", messages=say("x"))
+    assert len(server.requests) == 5
+    ends = [seen[2:] for seen in meter.seen]
+    assert ends[:4] == [(False, "rate_limit", False), (False, "server", True), (True, "connection", True), (True, "end", None)]
+    assert ends[4][2].output_tokens == 2
+
+
+async def test_an_awaited_call_is_metered_too():
+    with FakeLLM() as server, metered(Counting(most=1)) as meter:
+        async with async_client_of(server) as client:
+            await client.chat.completions.create(model="m", messages=say("x"))
+            with pytest.raises(BudgetSpent):
+                await client.chat.completions.create(model="m", messages=say("x"))
+    assert len(server.requests) == len(meter.seen) == 1

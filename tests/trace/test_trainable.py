@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
 import math as m
+import pickle
 import sys
 from collections import Counter
 
@@ -13,7 +15,8 @@ import pytest
 
 from agentopt.core.errors import ConfigError, TaskError
 from agentopt.core.running import RUNNER, CodeCall, CodeFailed, Import, Source, execute
-from agentopt.trace.params import applied
+from agentopt.trace.node import node
+from agentopt.trace.params import Param, applied
 from agentopt.trace.recorder import record
 from agentopt.trace.trainable import Trainable, annotated, trainable
 
@@ -82,6 +85,18 @@ def test_the_parameter_is_the_source_without_its_decorator():
     assert (rich.param.name, rich.param.parameter().entry, rich.param.description) == ("rule", "rich", "How to count.")
     assert rich.param.constraint.endswith("It is fast.")
     assert "# as the user wrote it" in rich.param.parameter().initial
+
+
+def test_what_holds_for_its_values_goes_along():
+    parameter = rich.param.parameter()
+    assert (rich.param.trust, trainable(trust=True, uses="LIMIT")(helper).param.trust) == (False, True)
+    assert (parameter.constraint, parameter.project) == (rich.param.constraint, rich.param.projection)
+
+
+def test_copies_are_itself():
+    assert copy.deepcopy([plain])[0] is plain
+    assert copy.copy(plain) is plain
+    assert pickle.loads(pickle.dumps(plain)) is plain
 
 
 def test_it_looks_like_the_function():
@@ -188,6 +203,12 @@ def test_each_call_is_recorded_with_the_code_that_it_read(runner):
     ]
     assert graph.value(1) == "def plain(x, *, y=1):\n    return 1 / x\n"
     assert isinstance(graph.value(2), CodeFailed)
+
+
+def test_nodes_and_parameters_are_sent_as_their_values(runner):
+    word = Param(4, "word")
+    with applied({"plain": "def plain(x, *, y=1):\n    return [type(x[0]).__name__, y]\n", "word": 5}):
+        assert plain([node("a")], y=word) == ["str", 5]
 
 
 def test_a_trainable_may_use_another(runner):

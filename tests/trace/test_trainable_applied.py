@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
 
-from tests.house.source import PACKAGE, clean_environment
+from tests.house.source import PACKAGE, ROOT, clean_environment
 
 PROGRAM = """
 import os, sys
@@ -45,6 +47,32 @@ if (child := os.fork()) == 0:
 assert os.waitpid(child, 0)[1] == 0
 print("all of it")
 """
+
+
+def test_a_process_has_one_runner_for_all():
+    from agentopt import trainables
+
+    runner = trainables.shared_runner()
+    try:
+        assert trainables.shared_runner() is runner
+
+        @trainables.trainable(uses=["PROGRAM"])
+        def first(n):
+            return PROGRAM[:n]
+
+        first.param.set("def first(n):\n    return PROGRAM[n]\n")
+        assert first(0) == "\n"
+    finally:
+        runner.close()
+        trainables._opened.cache_clear()
+
+
+def test_the_documents_program_works(tmp_path):
+    (tmp_path / "program.py").write_text(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "trainable.md").read_text(), re.DOTALL)[0])
+    command = [sys.executable, "-W", "error", "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=120)
+    own, learnt = done.stdout.split()
+    assert (done.stderr, float(own), float(learnt)) == ("", 3 + math.sin(10), 6.0)
 
 
 def test_learnt_code_is_called_in_a_box(tmp_path):

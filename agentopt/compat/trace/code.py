@@ -1,0 +1,157 @@
+"""Functions whose code is a parameter: as they were written they are called here, what was learnt is called in a sandbox."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, ModuleType
+from typing import Any, Protocol
+
+from agentopt.compat.trace.errors import marked
+from agentopt.compat.trace.nodes import Node, ParameterNode
+from agentopt.compat.trace.sources import definition, source_of
+from agentopt.core.errors import TaskError
+from agentopt.core.running import RUNNER, CodeCall, CodeFailed, CodeRunner, Import, Source, execute, unsendable
+from agentopt.trace.own_source import free_names
+from agentopt.trace.trainable import CodeParam
+from agentopt.trace.trainable import annotated as annotated_code
+
+__all__ = ["Arguments", "LearntCode"]
+
+_LABEL = "__code"
+
+
+class Arguments(Protocol):
+    """Of one call, as the function gets them."""
+
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+    @property
+    def kwargs(self) -> Mapping[str, Any]: ...
+
+
+class LearntCode:
+    """Calls what the text of a parameter defines in the place of ``function``.
+
+    In a sandbox the code gets plain data. Names in it mean what they mean around ``function``, if that is plain data, an installed module
+    or a function with a source. The object of a method enters as None, so code that touches it fails there. With ``trust`` the code runs
+    in this process, and sees everything. Raises TaskError for a function without a source.
+    """
+
+    def __init__(self, function: Callable[..., Any], trust: bool) -> None:
+        self._function, self._trust = function, trust
+        self._own, _ = source_of(function)
+        self._entry = getattr(function, "__name__", "")
+        if definition(self._own, self._entry) is None:
+            raise TaskError(f"{self._entry or function!r} has no source that could be trained; write it with def, in a file")
+        self._loaded: dict[str, Callable[..., Any]] = {}
+
+    def parameter(self, projections: Sequence[Callable[[Any], Any]]) -> ParameterNode:
+        """The code as a parameter, with the value that was written."""
+        head = self._own.partition("def ")[2].partition("\n")[0]
+        constraint = f"The code should start with:\ndef {head}"
+        about = (inspect.getdoc(self._function) or "").partition("\n")[0]
+        param = CodeParam(self._own, self._entry, self._entry, about, constraint)
+        keeps: Any = param.projection
+
+        def project(proposed: Any) -> Any:
+            for one in (*projections, keeps):
+                proposed = one(proposed)
+            return proposed
+
+        param.projection = project
+        return ParameterNode(self._own, name=_LABEL, description=about or None, constraint=constraint, param=param)
+
+    def call(self, parameter: ParameterNode, given: Arguments) -> Any:
+        """Raises what the function raises; in a sandbox CodeFailed, and TypeError for an argument that cannot be sent."""
+        function = self._here(parameter.value)
+        if function is not None:
+            return function(*given.args, **given.kwargs)
+        return _runner().call(self._sent(parameter.value, given))
+
+    async def acall(self, parameter: ParameterNode, given: Arguments) -> Any:
+        """``call`` of an ``async def``."""
+        function = self._here(parameter.value)
+        if function is not None:
+            return await function(*given.args, **given.kwargs)
+        return await _runner().acall(self._sent(parameter.value, given))
+
+    def _here(self, source: str) -> Callable[..., Any] | None:
+        """The function to call in this process, if one is to be called here."""
+        if source == self._own and (self._trust or RUNNER.get() is None):
+            return self._function
+        return self._load(source) if self._trust else None
+
+    def _load(self, source: str) -> Callable[..., Any]:
+        if source not in self._loaded:
+            file = f"<learnt {self._entry} {len(self._loaded)}>"
+            linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # so that tracebacks have its lines
+            names = {**getattr(self._function, "__globals__", {}), **_cells(self._function)}
+            execute(source, file, {}, names)
+            if self._entry not in names or not callable(names[self._entry]):
+                raise CodeFailed("build", f"the code defines no {self._entry!r}")
+            self._loaded[source] = names[self._entry]
+        return self._loaded[source]
+
+    def _sent(self, source: str, given: Arguments) -> CodeCall:
+        args = given.args
+        if args and self._is_method(source) and unsendable(args[0], "self"):
+            args = (None, *args[1:])
+        return CodeCall(source, self._entry, args, given.kwargs, self._uses(source))
+
+    def _is_method(self, source: str) -> bool:
+        found = definition(source, self._entry)
+        return found is not None and bool(found.args.args) and found.args.args[0].arg in ("self", "cls")
+
+    def _uses(self, source: str) -> dict[str, Any]:
+        """What the names in the code mean around the function, as far as it can be sent."""
+        try:
+            names = free_names(source)
+        except SyntaxError:
+            return {}  # that will be said where it is executed
+        around = {**getattr(self._function, "__globals__", {}), **_cells(self._function)}
+        forms = {name: _form(around[name]) for name in names if name in around and name != self._entry}
+        return {name: form for name, form in forms.items() if isinstance(form, Import | Source) or not unsendable(form, name)}
+
+    def comment(self, error: Exception, source: str) -> str:
+        """The code with an arrow at the line that failed, where the exception itself does not lead there; else nothing."""
+        if isinstance(error, CodeFailed):
+            return annotated_code(source, str(error))
+        if isinstance(error, SyntaxError) and error.lineno:
+            said = f"(SyntaxError) {error.msg}"
+            return f"{marked(source.splitlines(), error.lineno - 1, said)}\n\n{said}"
+        return ""
+
+
+def _runner() -> CodeRunner:
+    from agentopt.trainables import shared_runner
+
+    return RUNNER.get() or shared_runner()
+
+
+def _cells(function: Callable[..., Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    code = getattr(function, "__code__", None)
+    for name, cell in zip(code.co_freevars if code else (), getattr(function, "__closure__", None) or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue  # not defined yet
+    return found
+
+
+def _form(value: Any) -> Any:
+    if isinstance(value, ModuleType):
+        return Import(value.__name__)
+    if getattr(value, "bundled", False):
+        parameter = value.parameter
+        return Source(parameter.value if parameter else source_of(value.fun)[0], value.fun.__name__)
+    if isinstance(value, Node):
+        return value.value
+    if isinstance(value, FunctionType):
+        text, _ = source_of(value)
+        return Source(text, value.__name__) if definition(text, value.__name__) else value
+    if isinstance(value, type) or callable(value):
+        return Import(value.__module__, value.__qualname__) if "." not in getattr(value, "__qualname__", ".") else value
+    return value

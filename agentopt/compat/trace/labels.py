@@ -1,0 +1,114 @@
+"""What a node is called, and what is said of it in words."""
+
+from __future__ import annotations
+
+import re
+import threading
+import weakref
+from typing import Any, cast
+
+from agentopt.compat.trace.tracing import READ
+from agentopt.trace import node as ours
+
+__all__ = ["OPERATOR", "Labelled"]
+
+OPERATOR = re.compile(r"^\[([^\[\]]+)\]")
+"""How the name of an operation begins a description."""
+
+
+_FIRST = threading.Lock()
+
+
+class Labelled(ours.Node):
+    """A node with a label, a description, and weak references to what was made of it."""
+
+    __slots__ = ("_children", "_constraint", "_description", "_info", "_label")
+
+    def _begin(self, label: str, description: str | None, constraint: str | None, info: Any) -> None:
+        self._label, self._description, self._constraint = label, description, constraint
+        self._info: Any = info
+        self._children: Any = None
+
+    def gave(self, child: Labelled) -> None:
+        """``child`` was made of this."""
+        if self._children is None:
+            with _FIRST:
+                if self._children is None:
+                    self._children = weakref.WeakValueDictionary[int, Labelled]()
+        self._children[child.serial] = child
+
+    def alive(self) -> list[Labelled]:
+        """What was made of this and is still there."""
+        return [child for ref in self._children.valuerefs() if (child := ref()) is not None] if self._children else []
+
+    @property
+    def data(self) -> Any:
+        """The value. Inside a bundled function, reading one that is no argument is an error, if the function does not allow it."""
+        read = READ.get()
+        if read is not None:
+            read.data.append(self)
+        return self.value
+
+    @property
+    def _data(self) -> Any:
+        return self.value
+
+    @_data.setter
+    def _data(self, value: Any) -> None:
+        self.value = ours.plain(value)
+
+    @property
+    def type(self) -> Any:
+        return type(cast(object, self.value))
+
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The label and a number. No two nodes of a process have the same."""
+        return f"{self._label}:{self.serial}"
+
+    @name.setter
+    def name(self, label: str | None) -> None:
+        self._label = label or self._label
+
+    @property
+    def label(self) -> str:
+        """The name without the number."""
+        return self._label
+
+    @property
+    def py_name(self) -> str:
+        return self.name.replace(":", "")
+
+    @property
+    def id(self) -> str:
+        return str(self.serial)
+
+    @property
+    def description(self) -> str:
+        kind = type(self).__name__
+        text = self._description or f"This is a {kind} in a computational graph."
+        return text if OPERATOR.match(text) else f"[{kind}] {text.strip()}"
+
+    @property
+    def constraint(self) -> str | None:
+        return self._constraint
+
+    @property
+    def info(self) -> Any:
+        return self._info
+
+    def _written(self) -> Any:
+        """The value, to be made text of. Inside a bundled function that is noticed, and no error: it may be a line for debugging."""
+        read = READ.get()
+        if read is not None:
+            read.text.append(self)
+        return self.value
+
+    def __str__(self) -> str:
+        return str(self._written())
+
+    def __format__(self, form: str) -> str:
+        return format(self._written(), form)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: ({self.name}, dtype={type(self.value)}, data={self.value!r})"

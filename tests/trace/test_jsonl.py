@@ -1,0 +1,184 @@
+"""Traces are saved and loaded as data: what comes back is what was there, and what cannot be read is said."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from agentopt.core.errors import UserError
+from agentopt.trace.graph import Edge, Feedback, FunctionInfo, Graph, Node, ParamInfo
+from agentopt.trace.jsonl import dump, load
+from agentopt.trace.params import Param
+from agentopt.trace.recorder import record
+from agentopt.trace.traced import traced
+from agentopt.trace.values import More, Outline
+
+
+def with_values(*values):
+    graph = Graph()
+    for value in values:
+        graph.add(Node(0, "input", "x", value))
+    return graph
+
+
+def test_a_recorded_trace_comes_back():
+    prompt = Param("Answer the question: {q}", "prompt", description="what to do")
+
+    @traced
+    def answer(q):
+        if not q:
+            raise ValueError("no question")
+        return [prompt.format(q=q), (1, 2.5)]
+
+    with record() as trace:
+        trace.backward(answer("why"), "too short", {"accuracy": 0.5})
+        with pytest.raises(ValueError, match="no question"):
+            answer("")
+    graph = trace.graph()
+    again = load(dump(graph))
+    assert dump(again) == dump(graph)
+    assert [node._replace(value=None, started=0, seconds=0) for node in again][:3] == [
+        node._replace(value=None, started=0, seconds=0) for node in graph
+    ][:3]
+    assert [node.value for node in again][:3] == [node.value for node in graph][:3]
+    assert again[3].value == Outline("ValueError", "ValueError('no question')")
+    assert again[3].meta["where"] == graph[3].meta["where"]
+    assert (again.output, again.params, again.functions, again.feedback) == (graph.output, graph.params, graph.functions, graph.feedback)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        0,
+        -(2**70),
+        1.5,
+        "text \ud800 \x00 ü",
+        [1, [2, {"a": None}]],
+        {"a": 1, "$": "x"},
+        {"$": "tuple", "items": []},
+        {1: "a", (2, 3): [4]},
+        (1, (2,)),
+        {1, 2},
+        frozenset({"a"}),
+        b"\x00\xff",
+        bytearray(b"abc"),
+        1 + 2j,
+        math.inf,
+        -math.inf,
+        More(5),
+        Outline("Thing", "Thing(1)"),
+    ],
+)
+def test_values_come_back(value):
+    (node,) = load(dump(with_values(value)))
+    assert node.value == value
+    assert type(node.value) is type(value)
+
+
+def test_values_that_are_equal_to_nothing_come_back():
+    numpy = pytest.importorskip("numpy")
+    nan, array, objects = load(dump(with_values(math.nan, numpy.arange(6).reshape(2, 3), numpy.array([None, {}], dtype=object))))
+    assert math.isnan(nan.value)
+    assert array.value.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert objects.value == Outline("ndarray", "array([None, {}], dtype=object)")
+
+
+def test_arrays_without_numpy(monkeypatch):
+    numpy = pytest.importorskip("numpy")
+    data = dump(with_values(numpy.zeros((2, 3))))
+    monkeypatch.setitem(__import__("sys").modules, "numpy", None)
+    assert load(data)[0].value == Outline("ndarray", "<ndarray <f8 (2, 3)>")
+
+
+def test_what_no_json_has_comes_back_as_text():
+    deep: list[object] = []
+    for _ in range(2000):
+        deep = [deep]
+    thing, number, nested = load(dump(with_values(test_arrays_without_numpy, 10**5000, deep)))
+    assert thing.value.type == "function"
+    assert number.value == Outline("int", "<int of 16610 bits>")
+    assert nested.value is not None
+
+
+def test_keys_that_are_not_known_are_ignored():
+    lines = dump(with_values(1)).splitlines()
+    header, node = (json.loads(line) | {"later": {"a": 1}} for line in lines)
+    header["functions"] = {"f": {"name": "f", "source": "x", "later": 3}}
+    header["params"] = {"p": {"name": "p", "later": 3}}
+    graph = load(b"\n".join(json.dumps(line).encode() for line in (header, node)))
+    assert graph.functions == {"f": FunctionInfo("f", source="x")}
+    assert graph.params == {"p": ParamInfo("p")}
+    assert graph[0].value == 1
+
+
+def good():
+    graph = with_values(1, 2)
+    graph.add(Node(0, "call", "f", 3, (Edge(0, "x"), Edge(1, "y", "inferred")), (("z", 1),), meta={"a": 1}))
+    graph.feedback.append(Feedback(2, "fine", {"score": 1.0}))
+    return dump(graph)
+
+
+def changed(line, **fields):
+    lines = good().splitlines()
+    lines[line] = json.dumps(json.loads(lines[line]) | fields).encode()
+    return b"\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "this is no trace: its first line is not the header"),
+        (b"\x80\x04pickle", "this is no trace"),
+        (b"[1]", "this is no trace"),
+        (b'{"a": 1}', "this is no trace"),
+        (changed(0, agentopt_trace=2), "the trace has version 2, and this agentopt reads versions up to 1; upgrade agentopt"),
+        (changed(0, agentopt_trace="x"), "the trace has version 'x'"),
+        (changed(0, nodes="x"), "line 1 is damaged"),
+        (changed(0, nodes=9), "the trace is cut off: it holds 3 of its 9 nodes"),
+        (changed(0, output=7), "there is no node 7"),
+        (changed(0, functions=3), "line 1 is damaged"),
+        (changed(2, kind="other"), "line 3 is damaged (ValueError: there is no kind 'other')"),
+        (changed(2, kind=[]), "line 3 is damaged"),
+        (changed(3, inputs=[[9, "x"]]), "there is no node 9"),
+        (changed(3, inputs=[[-1, "x"]]), "is no edge"),
+        (changed(3, inputs=[[0, "x", "other"]]), "is no edge"),
+        (changed(3, inputs=[[0]]), "line 4 is damaged"),
+        (changed(3, inputs=3), "line 4 is damaged"),
+        (changed(3, literals=[[[], 1]]), "line 4 is damaged"),
+        (changed(3, span=3), "there is no node 3"),
+        (changed(3, started="x"), "line 4 is damaged"),
+        (changed(3, value={"$": "float"}), "line 4 is damaged"),
+        (changed(3, value={"$": []}), "line 4 is damaged"),
+        (changed(3, meta=[]), "line 4 is damaged"),
+        (good()[:-40], "line 4 is damaged"),
+        (b"\n".join(good().splitlines()[:-1]), "the trace is cut off: it holds 2 of its 3 nodes; take another copy of it"),
+        (good().splitlines()[0] + b"\n" + b"[" * 100_000, "line 2 is damaged"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(data, says):
+    with pytest.raises(UserError) as caught:
+        load(data)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_lines_after_the_last_node_are_ignored():
+    assert len(load(good() + b"not json\n")) == 3
+
+
+def test_a_long_chain_is_saved_and_loaded():
+    step = traced(lambda x: x + 1.0)
+    start = Param(0.5, "start")
+    with record() as trace:
+        value = start.value
+        for _ in range(100_000):
+            value = step(value)
+        trace.output(value)
+    graph = load(dump(trace.graph()))
+    assert len(graph) == 100_001
+    assert graph[graph.output].value == 100_000.5
+    assert len(graph.subgraph([graph.output])) == 100_001
