@@ -148,7 +148,7 @@ def test_any_trace_has_pictures(graph: Graph) -> None:
 def test_the_picture_says_what_happened() -> None:
     graph = agent("Capital of <France> & Peru?\x00\ufffe")
     shown = words(to_svg(graph))
-    assert shown[0] == "3 steps · 470 ms · 1 call of models · 31 → 12 tokens"
+    assert shown[0] == "3 steps · 470 ms · 1 call of models · 31 → 12 tokens · $0.00021"
     for text in ("planner prompt", "class", "question", "plan", "gpt-4o", "answer", "'Paris'", "400 ms", "parameter", "model"):
         assert text in shown
     assert any("<France> & Peru" in text for text in shown)

@@ -356,6 +356,7 @@ def test_attributes_that_are_nested_too_deep() -> None:
         from_otlp(foreign({"about": {"x": value}}))
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(),

@@ -212,7 +212,7 @@ def test_no_run_has_nothing_to_say() -> None:
     assert set(render([]).parts.values()) == {""}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(any_graph(), max_size=4), st.integers(200, 3000))
 def test_the_budget_is_kept_and_everything_is_counted(graphs: list[Graph], budget: int) -> None:
     problem = render(graphs, budget)
