@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from agentopt.trace.graph import Graph, Node
+from agentopt.trace.graph import Edge, Graph, Node
 from agentopt.trace.merge import Group
 from agentopt.trace.written import raised
 
-__all__ = ["STEPS", "Outline", "failing", "outline"]
+__all__ = ["STEPS", "Outline", "failing", "outline", "sure"]
 
 STEPS = frozenset({"op", "call", "llm", "tool", "exception"})
 """Kinds of nodes that did something; the others were given."""
@@ -77,6 +77,34 @@ def _came_of(outer: Node, inner: Node) -> bool:
     if isinstance(error, BaseException) and inner.value in (error.__cause__, error.__context__):
         return True
     return error is inner.value or raised(outer) == raised(inner)
+
+
+def sure(graph: Graph, number: int) -> tuple[Edge, ...]:
+    """The inputs of a node without guesses that say nothing new.
+
+    A text that went through several hands is found in each. Of those only the last hand before this node is kept: not what is inside
+    of another source, not what another source was given, and not what the call around this node was given.
+    """
+    edges = graph.inputs(number)
+    if not any(edge.how == "inferred" for edge in edges):
+        return edges
+    sources = {edge.source for edge in edges if edge.how != "contains"}
+    outer = graph.span(number)
+    passed = {edge.source for edge in graph.inputs(outer) if edge.how in ("arg", "inferred")} if 0 <= outer < number else set[int]()
+    for source in sources:
+        passed.update(each for each in graph.sources(source) if each != number)
+    kept = [
+        edge for edge in edges if edge.how != "inferred" or (edge.source not in passed and not _inside_any(graph, edge.source, sources))
+    ]
+    return tuple(kept)
+
+
+def _inside_any(graph: Graph, number: int, spans: Set[int]) -> bool:
+    while 0 <= (outer := graph.span(number)) < number:
+        if outer in spans:
+            return True
+        number = outer
+    return False
 
 
 def _tree(graph: Graph) -> tuple[tuple[int, ...], tuple[int, ...]]:

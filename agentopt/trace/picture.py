@@ -11,7 +11,7 @@ from agentopt.core.quoting import defused
 from agentopt.trace.graph import KINDS, Graph, How, Kind, Node
 from agentopt.trace.listing import counted
 from agentopt.trace.merge import Group
-from agentopt.trace.outline import STEPS, Outline, outline
+from agentopt.trace.outline import STEPS, Outline, outline, sure
 from agentopt.trace.written import cut, raised, written
 
 __all__ = ["Arrow", "Box", "Picture", "draw", "seconds_text", "summary", "tokens_text"]
@@ -176,7 +176,7 @@ def _arrows(graph: Graph, of: Mapping[int, int], boxes: Sequence[Box]) -> tuple[
         if box.kind in ("param", "input"):
             continue
         for number in box.nodes:
-            for edge in graph.inputs(number):
+            for edge in sure(graph, number):
                 source = of.get(edge.source, target)
                 if source == target or edge.how == "contains":
                     continue
@@ -200,6 +200,8 @@ def summary(graph: Graph) -> str:
 
 def seconds_text(seconds: float) -> str:
     """``12 ms``, ``1.25 s``, ``3 min 20 s``"""
+    if seconds < 1e-4:
+        return "<0.1 ms"
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 100:

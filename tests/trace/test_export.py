@@ -218,7 +218,14 @@ def test_a_remark_on_the_whole_hangs_on_nothing() -> None:
 
 
 def test_durations_are_short() -> None:
-    assert [seconds_text(each) for each in (0.0004, 0.0123, 1.25, 99, 200)] == ["0.4 ms", "12.3 ms", "1.25 s", "99 s", "3 min 20 s"]
+    assert [seconds_text(each) for each in (0.000003, 0.0004, 0.0123, 1.25, 99, 200)] == [
+        "<0.1 ms",
+        "0.4 ms",
+        "12.3 ms",
+        "1.25 s",
+        "99 s",
+        "3 min 20 s",
+    ]
 
 
 def test_a_picture_of_a_hundred_thousand_nodes() -> None:

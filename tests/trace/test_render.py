@@ -187,6 +187,27 @@ def test_a_wide_call_names_some_of_its_arguments() -> None:
     assert lines[1].endswith("x7 and 42 more")
 
 
+def test_a_container_holds_what_was_traced_in_it() -> None:
+    graph = Graph()
+    made = graph.add(Node(0, "call", "fill", "a text"))
+    graph.add(Node(0, "llm", "m", "fine", (Edge(made, "messages"),), (("messages", ["a text"]),)))
+    assert render([graph]).code.splitlines()[1] == "m_1 = m(messages=['a text'])  # holds fill_1"
+
+
+def test_of_guesses_only_the_last_hand_before_is_told() -> None:
+    graph = Graph()
+    text = "a text that went through several hands"
+    plan = graph.add(Node(0, "call", "plan", text))
+    inner = graph.add(Node(0, "llm", "m", text, span=plan))
+    fill = graph.add(Node(0, "call", "fill", f"{text}!", (Edge(plan, "x"),)))
+    guesses = tuple(Edge(source, "text", "inferred") for source in (plan, inner, fill))
+    ask = graph.add(Node(0, "call", "ask", "fine", guesses))
+    graph.add(Node(0, "llm", "m", "fine", guesses, span=ask))
+    lines = render([graph]).code.splitlines()
+    assert lines[3] == "ask_1 = ask()  # perhaps from fill_1"
+    assert lines[4] == "    m_2 = m()"
+
+
 def test_values_of_strangers_cannot_do_anything() -> None:
     class Mean:
         def __repr__(self) -> str:
