@@ -10,7 +10,7 @@ from agentopt.trace.graph import Edge, Graph, Node
 from agentopt.trace.merge import Group
 from agentopt.trace.written import raised
 
-__all__ = ["STEPS", "Outline", "failing", "outline", "sure"]
+__all__ = ["STEPS", "Outline", "failing", "outline", "span_of", "sure"]
 
 STEPS = frozenset({"op", "call", "llm", "tool", "exception"})
 """Kinds of nodes that did something; the others were given."""
@@ -61,7 +61,7 @@ def failing(graph: Graph) -> set[int]:
     raised = graph.of_kind("exception")
     inside: dict[int, list[int]] = {}
     for number in raised:
-        inside.setdefault(graph.span(number), []).append(number)
+        inside.setdefault(span_of(graph, number), []).append(number)
     left = inside.get(-1, []) if graph.output < 0 else [graph.output] if graph.output in raised else []
     found: set[int] = set()
     while left:
@@ -79,6 +79,12 @@ def _came_of(outer: Node, inner: Node) -> bool:
     return error is inner.value or raised(outer) == raised(inner)
 
 
+def span_of(graph: Graph, number: int) -> int:
+    """The step around a node, -1 at the top; a file may name one that began later, which is around nothing."""
+    span = graph.span(number)
+    return span if span < number else -1
+
+
 def sure(graph: Graph, number: int) -> tuple[Edge, ...]:
     """The inputs of a node without guesses that say nothing new.
 
@@ -89,8 +95,8 @@ def sure(graph: Graph, number: int) -> tuple[Edge, ...]:
     if not any(edge.how == "inferred" for edge in edges):
         return edges
     sources = {edge.source for edge in edges if edge.how != "contains"}
-    outer = graph.span(number)
-    passed = {edge.source for edge in graph.inputs(outer) if edge.how in ("arg", "inferred")} if 0 <= outer < number else set[int]()
+    outer = span_of(graph, number)
+    passed = {edge.source for edge in graph.inputs(outer) if edge.how in ("arg", "inferred")} if outer >= 0 else set[int]()
     for source in sources:
         passed.update(each for each in graph.sources(source) if each != number)
     kept = [
@@ -100,7 +106,7 @@ def sure(graph: Graph, number: int) -> tuple[Edge, ...]:
 
 
 def _inside_any(graph: Graph, number: int, spans: Set[int]) -> bool:
-    while 0 <= (outer := graph.span(number)) < number:
+    while (outer := span_of(graph, number)) >= 0:
         if outer in spans:
             return True
         number = outer
@@ -110,7 +116,7 @@ def _inside_any(graph: Graph, number: int, spans: Set[int]) -> bool:
 def _tree(graph: Graph) -> tuple[tuple[int, ...], tuple[int, ...]]:
     inside: dict[int, list[int]] = {}
     for number in range(len(graph)):
-        inside.setdefault(graph.span(number), []).append(number)
+        inside.setdefault(span_of(graph, number), []).append(number)
     depths = [0] * len(graph)
     order: list[int] = []
     left = inside.get(-1, [])[::-1]
@@ -129,7 +135,7 @@ def _with_spans(graph: Graph, numbers: Iterable[int]) -> dict[int, None]:
     for number in numbers:
         while number >= 0 and number not in found:
             found[number] = None
-            number = graph.span(number)
+            number = span_of(graph, number)
     return found
 
 

@@ -11,7 +11,7 @@ from agentopt.core.quoting import defused
 from agentopt.trace.graph import KINDS, Graph, How, Kind, Node
 from agentopt.trace.listing import counted
 from agentopt.trace.merge import Group
-from agentopt.trace.outline import STEPS, Outline, outline, sure
+from agentopt.trace.outline import STEPS, Outline, outline, span_of, sure
 from agentopt.trace.written import cut, raised, written
 
 __all__ = ["Arrow", "Box", "Picture", "draw", "seconds_text", "summary", "tokens_text"]
@@ -109,7 +109,7 @@ def _steps(graph: Graph, view: Outline, shown: set[int], begin: int) -> list[Box
     gap: list[int] = []
 
     def around(number: int) -> int:
-        outer = graph.span(number)
+        outer = span_of(graph, number)
         return of[outer] if outer in of else of.setdefault(outer, around(outer))
 
     def close() -> None:

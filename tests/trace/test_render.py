@@ -11,6 +11,7 @@ from agentopt.core.errors import ConfigError
 from agentopt.core.quoting import tokens_of
 from agentopt.trace.graph import Edge, Feedback, Graph, Node, ParamInfo
 from agentopt.trace.naming import Names, function_name, identifier
+from agentopt.trace.picture import draw
 from agentopt.trace.render import Problem, render
 from tests.trace.graphs import agent, any_graph, chain
 
@@ -185,6 +186,16 @@ def test_a_wide_call_names_some_of_its_arguments() -> None:
     assert lines[0].startswith("total_1 = total(items[0]=x0, items[1]=x1,")
     assert lines[0].endswith("items[5]=x5, ... 44 more)")
     assert lines[1].endswith("x7 and 42 more")
+
+
+@pytest.mark.parametrize("spans", [(0, 1, 2), (1, 0, 1), (2, 2, 2), (2, 1, 0)])
+def test_spans_that_cannot_be_are_at_the_top(spans: tuple[int, ...]) -> None:
+    graph = Graph()
+    for span in spans:
+        graph.add(Node(0, "exception", "f", ValueError("no"), span=span))
+    graph.output = 2
+    assert steps(render([graph], 300).code) == 3
+    assert sum(len(box.nodes) for box in draw(graph).boxes) == 3
 
 
 def test_a_container_holds_what_was_traced_in_it() -> None:
