@@ -137,23 +137,26 @@ class _Told:
         return fit([Item(partial(_about, info)) for info in found.values()], "functions", tokens)
 
     def code(self, tokens: int) -> str:
-        for listed in range(len(self.groups), 0, -1):
-            groups = self.groups[:listed]
-            steps = [(rank, place) for place, each in enumerate(groups) for rank in range(min(len(each.view.ranked), tokens))]
-            ranked = [(place, groups[place].view.ranked[rank]) for rank, place in sorted(steps)]
-            text = most_that_fit(lambda n, r=ranked, g=groups: self._listings(g, r[:n]), min(len(ranked), tokens), tokens)
-            if tokens_of(text) <= tokens:
-                return text
-        return self._listings((), ())
+        """As many listings as can be begun with half of the tokens; what is left shows their steps, the most important of each first."""
+        listed, most = 0, len(self.groups)
+        while listed < most:
+            middle = (listed + most + 1) // 2
+            fits = tokens_of(self._listings(middle, ())) <= (tokens // 2 if middle > 1 else tokens)
+            listed, most = (middle, most) if fits else (listed, middle - 1)
+        steps = [(rank, place) for place in range(listed) for rank in range(min(len(self.groups[place].view.ranked), tokens))]
+        ranked = [(place, self.groups[place].view.ranked[rank]) for rank, place in sorted(steps)]
+        return most_that_fit(lambda n: self._listings(listed, ranked[:n]), min(len(ranked), tokens), tokens)
 
-    def _listings(self, groups: Sequence[_Seen], shown: Sequence[tuple[int, int]]) -> str:
+    def _listings(self, listed: int, shown: Sequence[tuple[int, int]]) -> str:
         texts: list[str] = []
-        for place, each in enumerate(groups):
-            numbers = {number for where, number in shown if where == place}
+        numbers: list[set[int]] = [set() for _ in range(listed)]
+        for place, number in shown:
+            numbers[place].add(number)
+        for each, wanted in zip(self.groups, numbers, strict=False):
             head = f"# {self._which(each.runs)}\n" if len(self.groups) > 1 or len(each.runs) > 1 else ""
-            texts.append(f"{head}{listing(each.group.graph, each.view, each.names, numbers, each.named)}")
-        if rest := self.groups[len(groups) :]:
-            runs, steps = sum(len(each.runs) for each in rest), sum(len(each.view.order) for each in rest)
+            texts.append(f"{head}{listing(each.group.graph, each.view, each.names, wanted, each.named)}")
+        if rest := self.groups[listed:]:
+            runs, steps = sum(len(each.runs) for each in rest), sum(len(each.view.order) * len(each.runs) for each in rest)
             texts.append(f"# ... {len(rest):,} more listings of {runs:,} runs with {steps:,} calls")
         return "\n".join(texts)
 
