@@ -171,10 +171,23 @@ def test_a_model_rewrites_a_prompt():
 
 def test_with_a_model_named_the_default_optimizer_asks_it():
     prompt = Param("Say hello", "prompt")
-    model = ScriptedModel(["nothing of use"])
+    score = lambda row, output: len(output) / 100  # noqa: E731
+
+    def asked(*lines, budget="9evals"):
+        model = ScriptedModel([*lines])
+        return ao.optimize(lambda name: prompt.value, [{"name": "A"}], score, budget=budget, model=model), model
+
     with pytest.raises(RunFailed, match="brought nothing usable"):
-        ao.optimize(lambda name: prompt.value, [{"name": "A"}], lambda row, output: 1.0, budget="9evals", model=model)
-    assert model.requests
+        asked("nothing of use")
+    better = "<variable>\n<name>prompt</name>\n<value>\nSay hello to all of them\n</value>\n</variable>"
+    optimized, model = asked(better)
+    assert (optimized.result.status, optimized.result.why) == ("exhausted", "the last 8 asks left everything as it was")
+    assert "#Variables" in str(model.requests[0].messages)
+    assert "#Code" in str(model.requests[0].messages)
+    assert optimized.best.values == {"prompt": "Say hello to all of them"}
+    optimized, _ = asked(better, "nothing of use")
+    assert optimized.result.status == "failed", "what was found before it failed is not lost"
+    assert optimized.best.values == {"prompt": "Say hello to all of them"}
 
 
 def test_without_a_model_prompts_stay_and_that_is_said(monkeypatch):
