@@ -8,7 +8,15 @@ import agentopt as ao
 from agentopt.testing import FakeLLM, Step
 
 CITIES = {"Paris": "France", "Lima": "Peru", "Oslo": "Norway", "Cairo": "Egypt", "Tokyo": "Japan", "Quito": "Ecuador", "Accra": "Ghana"}
-CITIES |= {"Rome": "Italy", "Delhi": "India", "Hanoi": "Vietnam", "Berlin": "Germany", "Dakar": "Senegal", "Madrid": "Spain", "Seoul": "Korea"}
+CITIES |= {
+    "Rome": "Italy",
+    "Delhi": "India",
+    "Hanoi": "Vietnam",
+    "Berlin": "Germany",
+    "Dakar": "Senegal",
+    "Madrid": "Spain",
+    "Seoul": "Korea",
+}
 
 
 def improve(base_url):

@@ -193,7 +193,7 @@ def test_texts() -> None:
     assert ("! " + x).data == "! a b"
     assert f"{x:>5}|{x}" == "  a b|a b"
     assert repr(x).startswith(f"Node: ({x.name}, dtype=<class 'str'>")
-    assert f"{x}" == "a b"
+    assert "{a}".format(a=x) == "a b"
 
 
 def test_indexing_and_iteration_keep_the_lineage() -> None:
