@@ -119,7 +119,8 @@ class Job:
         ordered_objectives(task.objectives, config.select)
         inputs = tuple(case.input for case in cases["train"])
         described = (task.name, task.goal, task.resolved, tuple(task.objectives), tuple(task.measures))
-        card = TaskCard(*described, inputs, task.limits, tuple(task.imports), tuple(case.id for case in cases["train"]))
+        limits = None if "listen" in task.functions else task.limits  # nobody bounds what the user runs
+        card = TaskCard(*described, inputs, limits, tuple(task.imports), tuple(case.id for case in cases["train"]))
         return cls(task, cases, config, card, fingerprint(task, cases), optimizer, strangers, model)
 
     @property

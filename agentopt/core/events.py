@@ -31,7 +31,7 @@ PAID_KINDS = frozenset({"run_started", "resumed", "llm_request", "llm_reply", "s
 GENESIS = b"agentopt"
 _VOLATILE: Mapping[str, tuple[str, ...]] = {
     "run_started": ("run", "host", "version", "source", "python", "sandbox"),
-    "rollout": ("measured", "trace"),
+    "rollout": ("measured", "trace"),  # a trace holds times
     "evaluated": ("sandbox",),
     "confirmed": ("sandbox",),
     "llm_reply": ("latency",),

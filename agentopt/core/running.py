@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-_RAISED = re.compile(r"^([A-Za-z]+)(?::|$)", re.MULTILINE)
+_RAISED = re.compile(r"^([\w.]+)(?::|$)", re.MULTILINE)
 """The exception in a traceback: what is written above it is indented."""
 
 
@@ -91,8 +91,8 @@ def _like(name: str) -> type[CodeFailed]:
     made = type("CodeFailed", (CodeFailed, base), {"__module__": __name__})
     try:
         made("crash", "")
-    except TypeError:  # it wants to be told more than there is to tell
-        return CodeFailed
+    except (TypeError, ValueError):  # it wants to be told more than there is to tell
+        return _like(base.__bases__[0].__name__)
     return made
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["CURRENT", "OVERLAY", "SPAN"]
+__all__ = ["CURRENT", "OVERLAY", "SPAN", "tick"]
+
+tick = itertools.count().__next__
+"""The clock of all traces and proxies of this process: what has the smaller tick was first. It says nothing of how long."""
 
 CURRENT: ContextVar[Any] = ContextVar("agentopt_trace", default=None)
 """The ``Trace`` that records here, or None."""

@@ -49,7 +49,9 @@ def shown(value: Any) -> Any:
         return value.copy
     if kind is Linked:
         return shown(value.value)
-    return value.shown() if kind is Items else value
+    if kind is Items:
+        return value.shown()
+    return value.value if isinstance(value, Proxy) else value
 
 
 class Flow:
@@ -183,6 +185,9 @@ class Flow:
             self._remember(place, value)
         elif kind not in ATOMS:
             for item in _inside(held):
+                if isinstance(item, Proxy):
+                    self.proxies.append((place, "return", item))
+                    continue
                 self._hand_out(place, item, item)
                 if type(item) is str:
                     self._remember(place, item)

@@ -194,31 +194,41 @@ class Graph:
         some target depends on. Guessed edges count. O(V + E), without recursion.
         """
         reached = self._above(targets)
-        users: dict[int, list[int]] = {}
-        for number in reached:
-            for source in self.sources(number):
-                users.setdefault(source, []).append(number)
-        kept = {number for number in reached if self._kinds[number] == _PARAM and self._is_trainable(self._names[number])}
-        waiting = list(kept)
-        while waiting:
-            for user in users.get(waiting.pop(), ()):
-                if user not in kept:
-                    kept.add(user)
-                    waiting.append(user)
-        return sorted(kept)
-
-    def _above(self, targets: Iterable[int]) -> set[int]:
-        """The targets, and all that they needed."""
-        reached = {target for target in targets if 0 <= target < len(self)}
-        waiting = list(reached)
         ends, sources = self._ends, self._sources
-        while waiting:
-            number = waiting.pop()
+        latest = array("q", [-1]) * len(self)
+        """By node: the last edge that leads from a reached node to it; ``before`` and ``users`` are by edge."""
+        before, users = array("q", [-1]) * len(sources), array("q", [-1]) * len(sources)
+        for number in reached:
+            for edge in range(ends[number], ends[number + 1]):
+                source = sources[edge]
+                before[edge], users[edge], latest[source] = latest[source], number, edge
+        waiting = [number for number in reached if self._kinds[number] == _PARAM and self._is_trainable(self._names[number])]
+        kept = bytearray(len(self))
+        for number in waiting:
+            kept[number] = 1
+        for number in waiting:
+            edge = latest[number]
+            while edge >= 0:
+                user = users[edge]
+                if not kept[user]:
+                    kept[user] = 1
+                    waiting.append(user)
+                edge = before[edge]
+        return sorted(waiting)
+
+    def _above(self, targets: Iterable[int]) -> list[int]:
+        """The targets, and all that they needed."""
+        seen = bytearray(len(self))
+        waiting = list({target for target in targets if 0 <= target < len(self)})
+        for number in waiting:
+            seen[number] = 1
+        ends, sources = self._ends, self._sources
+        for number in waiting:
             for source in sources[ends[number] : ends[number + 1]]:
-                if source not in reached:
-                    reached.add(source)
+                if not seen[source]:
+                    seen[source] = 1
                     waiting.append(source)
-        return reached
+        return waiting
 
     def _is_trainable(self, name: str) -> bool:
         return name not in self.params or self.params[name].trainable

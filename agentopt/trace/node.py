@@ -12,20 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple, cast
 
+from agentopt.trace.context import tick
 from agentopt.trace.functions import Function
 from agentopt.trace.graph import Edge, Feedback, FunctionInfo, Graph, ParamInfo
 from agentopt.trace.graph import Node as Row
 from agentopt.trace.operators import Keywords, Operators, described, make_dict, make_frozenset, make_list, make_set, make_slice, make_tuple
 from agentopt.trace.params import Param
 
-__all__ = ["Judgement", "Node", "graph_of", "node", "now", "params_of", "plain", "reached"]
-
-_NEXT = itertools.count().__next__
+__all__ = ["Judgement", "Node", "graph_of", "node", "now", "operation_of", "params_of", "plain", "reached"]
 
 
 def now() -> int:
     """A serial: those of all nodes so far are smaller, those of all that come are larger."""
-    return _NEXT()
+    return tick()
 
 
 class Judgement(NamedTuple):
@@ -46,17 +45,18 @@ class Node(Operators):
     """A value, and where it came from. Hashed by identity.
 
     ``op`` is the function that made the value, the ``Param`` that was read, or None for what was given. ``inputs`` are what the function
-    was called with, nodes and plain values. ``serial`` grows with each node of this process, so inputs have smaller ones.
+    was called with, nodes and plain values. ``label`` is for pictures and prompts. ``serial`` grows with each node of this process, so
+    inputs have smaller ones.
     """
 
-    __slots__ = ("__weakref__", "inputs", "name", "op", "serial", "value")
+    __slots__ = ("__weakref__", "inputs", "label", "op", "serial", "value")
 
-    def __init__(self, value: Any, op: Any = None, inputs: tuple[Any, ...] = (), name: str | None = None) -> None:
+    def __init__(self, value: Any, op: Any = None, inputs: tuple[Any, ...] = (), label: str | None = None) -> None:
         self.value = value
         self.op = op
         self.inputs = inputs
-        self.name = name
-        self.serial = _NEXT()
+        self.label = label
+        self.serial = tick()
 
     def _apply(self, op: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
         """The node of ``op(*inputs)``. What ``op`` raises is raised unchanged, and leaves no node."""
@@ -92,27 +92,27 @@ class Node(Operators):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Node:
         """The value alone, without what led to it."""
-        return Node(copy.deepcopy(self.value, memo), name=self.name)
+        return Node(copy.deepcopy(self.value, memo), label=self.label)
 
     def __copy__(self) -> Node:
-        return Node(self.value, name=self.name)
+        return Node(self.value, label=self.label)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The value alone; a whole graph is saved as ``graph_of(node)``."""
-        return (Node, (self.value, None, (), self.name))
+        return (Node, (self.value, None, (), self.label))
 
 
 def node(value: Any, name: str | None = None) -> Node:
     """A proxy of ``value``, whose operations are recorded. A node stays what it is.
 
     A ``Param`` becomes a node of its current value. Lists, tuples, sets, dicts and slices with nodes inside become one node of plain data
-    that came from those. ``name`` is for pictures and prompts.
+    that came from those. ``name`` is its label.
     """
     made = _linked(value)
     if not isinstance(made, Node):
         return Node(value, None, (), name)
     if name is not None:
-        made.name = name
+        made.label = name
     return made
 
 
@@ -140,20 +140,21 @@ def graph_of(*targets: Node) -> Graph:
     for made in sorted(reached(targets), key=_serial):
         op = made.op
         if op is None:
-            number = graph.add(Row(0, "input", made.name or "input", made.value))
+            number = graph.add(Row(0, "input", made.label or "input", made.value))
         elif isinstance(op, Param):
             number = reads.get((id(op), id(made.value)), -1)
             if number < 0:
                 graph.params[op.name] = ParamInfo(op.name, op.kind, op.description, op.constraint, op.trainable)
                 number = reads[id(op), id(made.value)] = graph.add(Row(0, "param", op.name, made.value))
         else:
-            number = graph.add(_operation(graph, functions, made, numbers))
+            number = graph.add(operation_of(graph, functions, made, numbers))
         numbers[id(made)] = number
     graph.output = numbers[id(targets[-1])] if targets else -1
     return graph
 
 
-def _operation(graph: Graph, functions: dict[int, tuple[str, Sequence[str]]], made: Node, numbers: Mapping[int, int]) -> Row:
+def operation_of(graph: Graph, functions: dict[int, tuple[str, Sequence[str]]], made: Node, numbers: Mapping[int, int]) -> Row:
+    """A made node as a row of ``graph``. ``functions`` grows, one entry per function; ``numbers`` are those of its inputs, by their ids."""
     op, keywords = made.op, ()
     if isinstance(op, Keywords):
         op, keywords = op.function, op.names
@@ -176,7 +177,7 @@ def _operation(graph: Graph, functions: dict[int, tuple[str, Sequence[str]]], ma
             edges.append(Edge(numbers[id(given)], role))
         else:
             literals.append((role, given))
-    meta = {"label": made.name} if made.name else {}
+    meta = {"label": made.label} if made.label and made.label != name else {}
     return Row(0, "op", name, made.value, tuple(edges), tuple(literals), meta=meta)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Self, TypedDict, Unpack
 
-from agentopt.trace.context import CURRENT, OVERLAY, SPAN
+from agentopt.trace.context import CURRENT, OVERLAY, SPAN, tick
 from agentopt.trace.flow import Outcome, Row
 from agentopt.trace.graph import Feedback, Graph, Kind
 from agentopt.trace.reading import read_graph
@@ -39,7 +38,7 @@ class Trace:
     def __init__(self, values: Keep = "ref") -> None:
         self.rows: list[Row] = []
         """Calls are appended when they end, so not in the order of their numbers."""
-        self.number = itertools.count().__next__
+        self.number = tick
         """The next tick: rows have one for their begin, which is their number, and one for their end."""
         self.keep = keeper(values)
         self.feedback: list[tuple[Any, str, Mapping[str, float]]] = []

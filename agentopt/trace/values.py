@@ -25,9 +25,10 @@ _DEPTH = 8
 
 
 class Proxy:
-    """Base of objects that know what made them: ``value``, ``op`` (a function, a Param, or None for what was given) and ``inputs``."""
+    """Base of objects that know what made them, as ``node`` gives them."""
 
     __slots__ = ()
+    value: Any
 
 
 class More:

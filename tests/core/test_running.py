@@ -51,10 +51,21 @@ def test_a_crash_is_caught_as_what_was_raised(error):
 
 
 @pytest.mark.parametrize(
-    "line", ["Own: words", "SystemExit: 1", "StopIteration", "UnicodeDecodeError: x", "print: x", "", "  ValueError: x"]
+    "line",
+    [
+        "Own: words",
+        "SystemExit: 1",
+        "StopIteration",
+        "own.Odd: x\nKeyError: y",
+        "ExceptionGroup: x (1 sub-exception)",
+        "print: x",
+        "",
+        "  ValueError: x",
+    ],
 )
 def test_any_other_crash_is_a_failure_and_nothing_else(line):
     assert type(CodeFailed.of("crash", line)) is CodeFailed
+    assert isinstance(CodeFailed.of("crash", "UnicodeDecodeError: x"), UnicodeError)
     assert type(CodeFailed.of("timeout", "ValueError: x")) is CodeFailed
 
 

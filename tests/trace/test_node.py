@@ -198,7 +198,7 @@ def test_containers_of_nodes_become_one_node_of_plain_data() -> None:
     same = [1, 2]
     assert node(same).value is same
     assert node(a) is a
-    assert node(a, "named").name == "named"
+    assert node(a, "named").label == "named"
 
 
 def test_a_parameter_is_an_operand_and_is_read_where_it_is_used() -> None:

@@ -214,7 +214,8 @@ class FunModule(Module):
             )
         made = node(output)
         inner = (made,) if isinstance(output, Node) or made.op is not None else ()
-        unseen = {id(found): found for found in (*inner, *external, *_external(read.text, call.inputs, start))}
+        sent = self._code.learnt_elsewhere(self.parameter.value) if self._code and self.parameter else []
+        unseen = {id(found): found for found in (*inner, *external, *_external(read.text, call.inputs, start), *sent)}
         info = {**self._called(call), "output": output, "external_dependencies": external}
         return MessageNode(
             made.value,

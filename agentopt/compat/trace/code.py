@@ -13,7 +13,7 @@ from agentopt.compat.trace.nodes import Node, ParameterNode
 from agentopt.compat.trace.sources import definition, source_of
 from agentopt.core.errors import TaskError
 from agentopt.core.running import RUNNER, CodeCall, CodeFailed, CodeRunner, Import, Source, execute, unsendable
-from agentopt.trace.own_source import free_names
+from agentopt.trace.own_source import free_names, keep_signature
 from agentopt.trace.trainable import CodeParam
 from agentopt.trace.trainable import annotated as annotated_code
 
@@ -52,15 +52,14 @@ class LearntCode:
         head = self._own.partition("def ")[2].partition("\n")[0]
         constraint = f"The code should start with:\ndef {head}"
         about = (inspect.getdoc(self._function) or "").partition("\n")[0]
-        param = CodeParam(self._own, self._entry, self._entry, about, constraint)
-        keeps: Any = param.projection
 
         def project(proposed: Any) -> Any:
-            for one in (*projections, keeps):
+            for one in projections:
                 proposed = one(proposed)
+            keep_signature(proposed, self._entry, self._own)
             return proposed
 
-        param.projection = project
+        param = CodeParam(self._own, self._entry, self._entry, self._trust, description=about, constraint=constraint, projection=project)
         return ParameterNode(self._own, name=_LABEL, description=about or None, constraint=constraint, param=param)
 
     def call(self, parameter: ParameterNode, given: Arguments) -> Any:
@@ -87,7 +86,7 @@ class LearntCode:
         if source not in self._loaded:
             file = f"<learnt {self._entry} {len(self._loaded)}>"
             linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # so that tracebacks have its lines
-            names = {**getattr(self._function, "__globals__", {}), **_cells(self._function)}
+            names = _around(self._function)
             execute(source, file, {}, names)
             if self._entry not in names or not callable(names[self._entry]):
                 raise CodeFailed("build", f"the code defines no {self._entry!r}")
@@ -105,14 +104,34 @@ class LearntCode:
         return found is not None and bool(found.args.args) and found.args.args[0].arg in ("self", "cls")
 
     def _uses(self, source: str) -> dict[str, Any]:
-        """What the names in the code mean around the function, as far as it can be sent."""
-        try:
-            names = free_names(source)
-        except SyntaxError:
-            return {}  # that will be said where it is executed
-        around = {**getattr(self._function, "__globals__", {}), **_cells(self._function)}
-        forms = {name: _form(around[name]) for name in names if name in around and name != self._entry}
-        return {name: form for name, form in forms.items() if isinstance(form, Import | Source) or not unsendable(form, name)}
+        """What the names in the code mean around the function, and the names in what it takes from there, as far as it can be sent."""
+        found: dict[str, Any] = {}
+        for name, value in self._meanings(source).items():
+            form = _form(value)
+            if isinstance(form, Import | Source) or not unsendable(form, name):
+                found[name] = form
+        return found
+
+    def learnt_elsewhere(self, source: str) -> list[ParameterNode]:
+        """Parameters whose code goes into the sandbox with this one."""
+        if self._here(source) is not None:
+            return []
+        bundled = (value for value in self._meanings(source).values() if getattr(value, "bundled", False))
+        return [value.parameter for value in bundled if value.parameter is not None]
+
+    def _meanings(self, source: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        texts = [(source, self._function)]
+        while texts:
+            text, function = texts.pop()
+            around = _around(function)
+            for name in _names(text):
+                if name in around and name not in found and name != self._entry:
+                    found[name] = value = around[name]
+                    form = _form(value)
+                    if isinstance(form, Source):
+                        texts.append((form.text, getattr(value, "fun", value)))
+        return found
 
     def comment(self, error: Exception, source: str) -> str:
         """The code with an arrow at the line that failed, where the exception itself does not lead there; else nothing."""
@@ -130,8 +149,16 @@ def _runner() -> CodeRunner:
     return RUNNER.get() or shared_runner()
 
 
-def _cells(function: Callable[..., Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _names(text: str) -> list[str]:
+    try:
+        return free_names(text)
+    except SyntaxError:
+        return []  # that is said where the code is executed
+
+
+def _around(function: Callable[..., Any]) -> dict[str, Any]:
+    """What names mean inside of a function: its closure, then its module."""
+    found: dict[str, Any] = dict(getattr(function, "__globals__", {}))
     code = getattr(function, "__code__", None)
     for name, cell in zip(code.co_freevars if code else (), getattr(function, "__closure__", None) or (), strict=True):
         try:

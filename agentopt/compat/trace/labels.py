@@ -16,30 +16,30 @@ OPERATOR = re.compile(r"^\[([^\[\]]+)\]")
 """How the name of an operation begins a description."""
 
 
-_FIRST = threading.Lock()
+_ONE_AT_A_TIME = threading.Lock()
+_SWEPT = 64
 
 
 class Labelled(ours.Node):
     """A node with a label, a description, and weak references to what was made of it."""
 
-    __slots__ = ("_children", "_constraint", "_description", "_info", "_label")
+    __slots__ = ("_children", "_constraint", "_description", "_info")
 
-    def _begin(self, label: str, description: str | None, constraint: str | None, info: Any) -> None:
-        self._label, self._description, self._constraint = label, description, constraint
+    def _begin(self, description: str | None, constraint: str | None, info: Any) -> None:
+        self._description, self._constraint = description, constraint
         self._info: Any = info
-        self._children: Any = None
+        self._children: list[weakref.ref[Labelled]] = []
 
     def gave(self, child: Labelled) -> None:
         """``child`` was made of this."""
-        if self._children is None:
-            with _FIRST:
-                if self._children is None:
-                    self._children = weakref.WeakValueDictionary[int, Labelled]()
-        self._children[child.serial] = child
+        with _ONE_AT_A_TIME:
+            self._children.append(weakref.ref(child))
+            if len(self._children) >= _SWEPT and len(self._children).bit_count() == 1:  # at each doubling, so it costs next to nothing
+                self._children = [ref for ref in self._children if ref() is not None]
 
     def alive(self) -> list[Labelled]:
-        """What was made of this and is still there."""
-        return [child for ref in self._children.valuerefs() if (child := ref()) is not None] if self._children else []
+        """What was made of this and is still there, each once."""
+        return list({id(child): child for ref in list(self._children) if (child := ref()) is not None}.values())
 
     @property
     def data(self) -> Any:
@@ -62,18 +62,9 @@ class Labelled(ours.Node):
         return type(cast(object, self.value))
 
     @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def name(self) -> str:
         """The label and a number. No two nodes of a process have the same."""
-        return f"{self._label}:{self.serial}"
-
-    @name.setter
-    def name(self, label: str | None) -> None:
-        self._label = label or self._label
-
-    @property
-    def label(self) -> str:
-        """The name without the number."""
-        return self._label
+        return f"{self.label}:{self.serial}"
 
     @property
     def py_name(self) -> str:

@@ -39,8 +39,8 @@ class Node(Labelled):
     def __init__(
         self, value: Any, *, name: str | None = None, description: str | None = None, constraint: str | None = None, info: Any = None
     ) -> None:
-        self._begin(name or type(value).__name__, description, constraint, info)
-        super().__init__(ours.plain(value))
+        self._begin(description, constraint, info)
+        super().__init__(ours.plain(value), label=name or type(value).__name__)
 
     # --- where it came from ----------------------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class Node(Labelled):
         return copy.deepcopy(self)
 
     def _twin(self) -> Node:
-        return Node(self.value, name=self._label, description=self._description, constraint=self._constraint)
+        return Node(self.value, name=self.label, description=self._description, constraint=self._constraint)
 
     def __copy__(self) -> Node:
         return self._twin()
@@ -175,7 +175,7 @@ class Node(Labelled):
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (node, (self.value, self._label, self.trainable, self._description, self._constraint))
+        return (node, (self.value, self.label, self.trainable, self._description, self._constraint))
 
 
 class ParameterNode(Node):
@@ -198,12 +198,12 @@ class ParameterNode(Node):
         param: Param | None = None,
     ) -> None:
         value = ours.plain(value)
-        self._begin(name or type(value).__name__, description, constraint, None)
+        self._begin(description, constraint, None)
         self.op = param or _param_of(value, description or "", constraint or "", trainable)
-        ours.Node.__init__(self, value, self.op)
+        ours.Node.__init__(self, value, self.op, (), name or type(value).__name__)
         self.trainable = trainable
         if param is None:
-            self.param.name = re.sub(r"\W+", "_", name) if name else f"{self._label}{self.serial}"
+            self.param.name = re.sub(r"\W+", "_", name) if name else f"{self.label}{self.serial}"
 
     @property
     def param(self) -> Param:
@@ -229,11 +229,17 @@ class ParameterNode(Node):
         self.param.feedback.clear()
 
     def _twin(self) -> Node:
-        twin = ParameterNode(
-            self.value, name=self._label, trainable=self.trainable, description=self._description, constraint=self._constraint
-        )
-        twin.param.kind, twin.param.projection = self.param.kind, self.param.projection
-        return twin
+        said = {"description": self._description, "constraint": self._constraint}
+        return ParameterNode(self.value, name=self.label, trainable=self.trainable, param=_alike(self.param), **said)
+
+
+def _alike(param: Param) -> Param:
+    """Another parameter that is the same in all but what was said to it."""
+    twin = object.__new__(type(param))
+    for slot in (slot for base in type(param).__mro__ for slot in getattr(base, "__slots__", ()) if slot != "__weakref__"):
+        object.__setattr__(twin, slot, object.__getattribute__(param, slot))
+    twin.feedback = []
+    return twin
 
 
 def _param_of(value: Any, description: str, constraint: str, trainable: bool) -> Param:
@@ -263,8 +269,8 @@ class MessageNode(Node):
         if op is None:
             match = OPERATOR.match(description or "")
             op = Named(match[1] if match else "op")
-        self._begin(name or _about(op).name, description, constraint, info)
-        ours.Node.__init__(self, ours.plain(value), op, cast(Inputs, inputs) if GRAPH.TRACE else Inputs({}))
+        self._begin(description, constraint, info)
+        ours.Node.__init__(self, ours.plain(value), op, cast(Inputs, inputs) if GRAPH.TRACE else Inputs({}), name or _about(op).name)
         for parent in self.inputs:
             parent.gave(self)
 
