@@ -19,8 +19,7 @@ CITIES |= {
 }
 
 
-def improve(base_url):
-    client = openai.OpenAI(base_url=base_url)
+def improve(client, base_url):
     extract = ao.param("Which city is this message about?", name="extract")
     answer = ao.param("In which country is it?", name="answer")
 
@@ -55,4 +54,4 @@ def play(received):
 if __name__ == "__main__":
     os.environ.setdefault("OPENAI_API_KEY", "none")
     with FakeLLM(play) as server:
-        improve(server.url)
+        improve(openai.OpenAI(base_url=server.url), server.url)
