@@ -297,6 +297,9 @@ async def test_a_thread_past_its_deadline_is_left_and_the_run_goes_on():
             failure = (await session.rollout("ann", 0, 7)).failure
             assert failure == Failure("timeout", "no output within limits.seconds: 0.05 s, and its thread cannot be ended")
             assert (await session.rollout("bob", 0, 7)).scores == {"right": 1.0}
+            (note,) = executor.take_notes()
+            assert "was left to itself" in note
+            assert executor.take_notes() == []
     finally:
         go.set()
 

@@ -12,6 +12,7 @@ import pytest
 
 import agentopt as ao
 from agentopt.core.calls import Bound
+from agentopt.core.candidate import Proposal
 from agentopt.core.chat import Usage
 from agentopt.core.errors import ConfigError, ConsentError, RunFailed, SeedFailed, StoreError, TaskError
 from agentopt.core.events import canonical
@@ -428,6 +429,31 @@ def test_a_run_of_an_optimizer_and_a_model_of_ones_own_goes_on(tmp_path):
 
     run("3evals")
     assert run("5evals").result.evaluations == 5
+
+
+def test_a_thread_that_was_left_is_in_the_report():
+    line, go = Line(), threading.Event()
+
+    def pipeline(x):
+        if line.offset.value != 0.0:
+            go.wait()
+        return line(x)
+
+    class Moves:
+        async def propose(self, view, n, rng):
+            return [Proposal({"slope": 1.0, "offset": rng.random()})]
+
+        def observe(self, entry, admission):
+            """Nothing."""
+
+    given = {"optimizer": Moves(), "seconds": 0.05}
+    try:
+        with pytest.raises(RunFailed, match=r"8 calls of pipeline did not end within 0\.05 s and still run"):
+            found(pipeline, {"train": ROWS[:3]}, budget="9evals", **given)
+        few = found(pipeline, {"train": ROWS[:2]}, budget="2evals", **given)
+        assert few.report().count("warning: a call of the workflow passed its deadline in a thread") == 1
+    finally:
+        go.set()
 
 
 def test_ctrl_c_in_the_first_pass_ends_it(monkeypatch):
