@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import threading
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -126,8 +126,8 @@ async def _in_loop(call: Call) -> Called:
     try:
         with call.inside():
             value = await call.function(*call.args, **call.kwargs)
-            if inspect.isasyncgen(value):
-                value = await _items(value)
+            if isinstance(value, AsyncGenerator):
+                value = await _items(cast("AsyncGenerator[Any]", value))
     except (Exception, SystemExit) as error:
         return Called(error=error, wall=perf_counter() - began)
     return Called(value, wall=perf_counter() - began)
@@ -169,9 +169,9 @@ class _Thread:
         """What is to be awaited, is awaited in the loop; what is a stream, is read to its end."""
         if inspect.isawaitable(value):
             value = self._wait(_awaited(value))
-        if inspect.isasyncgen(value):
-            return self._wait(_items(value))
-        return list(cast("Generator[Any]", value)) if inspect.isgenerator(value) else value
+        if isinstance(value, AsyncGenerator):
+            return self._wait(_items(cast("AsyncGenerator[Any]", value)))
+        return list(cast("Generator[Any]", value)) if isinstance(value, Generator) else value
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         self._awaited = asyncio.run_coroutine_threadsafe(work, self._loop)
