@@ -47,7 +47,7 @@ def wrap(program: Any, *, agents: Iterable[Any] = (), params: Iterable[str] | No
     """
     sdk = import_framework("agents", "openai-agents")
     roots = [program] if isinstance(program, sdk.Agent) else list(agents)
-    if not roots or not callable(program) and roots != [program]:
+    if not roots or (not callable(program) and roots != [program]):
         raise TaskError("wrap() takes an Agent, or a function and agents=[...], the agents that it runs")
     if wrong := [root for root in roots if not isinstance(root, sdk.Agent)]:
         raise TaskError(f"agents has {wrong[0]!r}, which is no Agent; name the agents that the function runs")
