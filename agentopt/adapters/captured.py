@@ -161,23 +161,35 @@ async def at_home(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def items_at_home(stream: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The items of a stream that is read there."""
+    """The items of a stream that is read there, in one task from its begin to its end. Who stops reading cancels it."""
+    here, items = asyncio.get_running_loop(), asyncio.Queue[Any](maxsize=1)
+    end = object()
+
+    async def give(item: Any) -> None:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(items.put(item), here))
+
+    async def read() -> None:
+        try:
+            async for item in stream:
+                await give(item)
+        finally:
+            if close := getattr(stream, "aclose", None):
+                await close()
+            here.call_soon_threadsafe(_put_last, items, end)
+
+    reading = asyncio.run_coroutine_threadsafe(read(), _HOME.loop)
     try:
-        while True:
-            item = await at_home(_next(stream))
-            if item is _END:
-                return
+        while (item := await items.get()) is not end:
             yield item
+        await asyncio.wrap_future(reading)
     finally:
-        if close := getattr(stream, "aclose", None):
-            await at_home(close())
+        reading.cancel()
 
 
-_END = object()
-
-
-async def _next(stream: AsyncIterator[Any]) -> Any:
-    return await anext(stream, _END)
+def _put_last(items: asyncio.Queue[Any], end: Any) -> None:
+    """Without waiting: nobody may read any more."""
+    items._maxsize = 0  # type: ignore[attr-defined]
+    items.put_nowait(end)
 
 
 def begin_at_home(begin: Callable[[], Any]) -> Any:

@@ -57,8 +57,7 @@ def wrap(program: Any, *, agents: Iterable[Any] = (), params: Iterable[str] | No
 
 
 class AgentsPipeline:
-    """``await pipeline(input)`` is the final output; ``run``, ``run_sync`` and ``run_streamed`` are those of the SDK's ``Runner``, without the
-    agent.
+    """``await pipeline(input)`` is the final output; ``run``, ``run_sync`` and ``run_streamed`` are those of ``Runner``, without the agent.
 
     All of them work in one event loop in a thread of its own, for connections of clients belong to the loop that opened them.
     """

@@ -89,7 +89,8 @@ class Step:
         if self.refusal is not None:
             message |= {"content": None, "refusal": self.refusal}
         if self.tool_calls:
-            message |= {"content": None, "tool_calls": [_tool_call(number, call) for number, call in enumerate(self.tool_calls, _answered(asked))]}
+            calls = [_tool_call(number, call) for number, call in enumerate(self.tool_calls, _answered(asked))]
+            message |= {"content": None, "tool_calls": calls}
         finish = self.finish or ("tool_calls" if self.tool_calls else "length" if cut else "stop")
         completion: dict[str, Any] = {
             "id": "fake",
