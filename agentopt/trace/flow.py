@@ -81,18 +81,18 @@ class Flow:
         self._replay()
 
     def _replay(self) -> None:
-        ended, at, gave, began = self._ended(), 0, self._gave, self._began
-        last = len(ended)
+        ended, at, places, gave, began = self._ended(), 0, self.places, self._gave, self._began
+        last, ends, roles = len(ended), self.ends, self.roles
         for place, row in enumerate(self.rows):
             number = row[0]
             while at < last and ended[at][10] < number:
-                gave(self.places[ended[at][0]], ended[at][6])
+                gave(places[ended[at][0]], ended[at][6])
                 at += 1
             if row[4] or row[5]:
                 began(place, row)
-            self.ends.append(len(self.roles))
+            ends.append(len(roles))
         for row in ended[at:]:
-            gave(self.places[row[0]], row[6])
+            gave(places[row[0]], row[6])
 
     def _ended(self) -> list[Row]:
         """The rows in the order of their ends; for a generator one for each item."""
@@ -108,15 +108,28 @@ class Flow:
     # --- what was given
 
     def _began(self, place: int, row: Row) -> None:
-        what, args = row[2], row[4]
-        self._here.clear()
+        what, args, named = row[2], row[4], row[5]
+        if self._here:
+            self._here.clear()
         if args:
             roles = what.positional if type(what) is Function else ()
             for position, value in enumerate(args):
-                self._take(place, roles[position] if position < len(roles) else f"arg{position}", value)
-        if row[5]:
-            for role, value in row[5].items():
+                role = roles[position] if position < len(roles) else f"arg{position}"
+                if not self._is_plain(place, role, value):
+                    self._take(place, role, value)
+        if named:
+            for role, value in named.items():
                 self._take(place, role, value)
+
+    def _is_plain(self, place: int, role: str, value: Any) -> bool:
+        """The way of most arguments, in short: one object that one call made, which is over."""
+        source = self.origins.get(id(value), -1)
+        if source < 0 or self.doubts or self.rows[source][10] > self.rows[place][0]:
+            return False
+        self.sources.append(source)
+        self.roles.append(role)
+        self.hows.append("arg")
+        return True
 
     def _take(self, place: int, role: str, held: Any) -> None:
         kind = type_of(held)
@@ -174,23 +187,28 @@ class Flow:
 
     def _gave(self, place: int, held: Any) -> None:
         kind = type_of(held)
-        value = held.value if kind is Snapshot else held
-        if isinstance(value, Proxy):
-            self.proxies.append((place, "return", value))
-            return
-        if kind is Snapshot:
+        if kind in ATOMS:
+            self._hand_out(place, held, held)
+            if kind is str:
+                self._remember(place, held)
+        elif isinstance(held, Proxy):
+            self.proxies.append((place, "return", held))
+        elif kind is Snapshot:
             self.snapshots.setdefault(place, []).append(("return", held))
-        self._hand_out(place, value, held)
-        if kind is str:
-            self._remember(place, value)
-        elif kind not in ATOMS:
-            for item in _inside(held):
-                if isinstance(item, Proxy):
-                    self.proxies.append((place, "return", item))
-                    continue
-                self._hand_out(place, item, item)
-                if type(item) is str:
-                    self._remember(place, item)
+            self._hand_out(place, held.value, held)
+            self._give_inside(place, held)
+        else:
+            self._hand_out(place, held, held)
+            self._give_inside(place, held)
+
+    def _give_inside(self, place: int, held: Any) -> None:
+        for item in _inside(held):
+            if isinstance(item, Proxy):
+                self.proxies.append((place, "return", item))
+                continue
+            self._hand_out(place, item, item)
+            if type(item) is str:
+                self._remember(place, item)
 
     def _remember(self, place: int, text: str) -> None:
         (self.texts.add_template if self.rows[place][1] == "param" else self.texts.add)(place, text)

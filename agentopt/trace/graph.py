@@ -129,7 +129,8 @@ class Graph:
         self._names.append(name)
         self._values.append(value)
         self._spans.append(span)
-        self._times.extend(times)
+        self._times.append(times[0])
+        self._times.append(times[1])
         self._ends.append(len(self._roles))
         return len(self._names) - 1
 
@@ -139,6 +140,13 @@ class Graph:
         self._roles.extend(roles)
         self._hows.extend([_HOW_CODES[how] for how in hows])
         self._ends[-1] = len(self._roles)
+
+    def link_one(self, source: int, role: str, how: How = "arg") -> None:
+        """One more input of the newest node."""
+        self._sources.append(source)
+        self._roles.append(role)
+        self._hows.append(_HOW_CODES[how])
+        self._ends[-1] += 1
 
     def set_literals(self, number: int, literals: Iterable[tuple[str, Any]]) -> None:
         self._literals[number] = tuple(literals)

@@ -15,7 +15,7 @@ from dataclasses import asdict, fields
 from typing import Any, TypeVar, cast
 
 from agentopt.core.errors import UserError
-from agentopt.trace.graph import HOWS, KINDS, Edge, Feedback, FunctionInfo, Graph, Node, ParamInfo
+from agentopt.trace.graph import HOWS, KINDS, Feedback, FunctionInfo, Graph, Node, ParamInfo
 from agentopt.trace.values import More, Outline, text_of, type_of
 
 __all__ = ["VERSION", "dump", "load"]
@@ -145,7 +145,7 @@ def _load(header: dict[str, Any], lines: Iterable[bytes]) -> Graph:
         shared: dict[str, str] = {}
         for number, line in enumerate(lines, 2):  # noqa: B007
             if len(graph) < count:
-                graph.add(_node(json.loads(line), count, shared))
+                _add(graph, json.loads(line), count, shared)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         why = f"{type(error).__name__}: {error}"
         raise UserError(f"the trace cannot be read: line {number} is damaged ({why}); take another copy of it") from None
@@ -173,38 +173,29 @@ def _number(number: Any, count: int) -> int:
     return number
 
 
-def _node(line: dict[str, Any], count: int, shared: dict[str, str]) -> Node:
+def _add(graph: Graph, line: dict[str, Any], count: int, shared: dict[str, str]) -> None:
     """``shared`` makes equal names one object."""
     kind, name = line["kind"], str(line["name"])
     if kind not in KINDS:
         raise ValueError(f"there is no kind {kind!r}")
-    inputs = tuple(_edge(edge, count, shared) for edge in line["inputs"]) if "inputs" in line else ()
-    literals = tuple((shared.setdefault(role, role), _decode(value)) for role, value in line["literals"]) if "literals" in line else ()
-    return Node(
-        0,
-        kind,
-        shared.setdefault(name, name),
-        _decode(line.get("value")),
-        inputs,
-        literals,
-        _number(line.get("span", -1), count),
-        float(line.get("started", 0.0)),
-        float(line.get("seconds", 0.0)),
-        _mapping(_decode(line.get("meta", {}))),
-    )
+    span = _number(line.get("span", -1), count)
+    times = (float(line.get("started", 0.0)), float(line.get("seconds", 0.0)))
+    number = graph.put(kind, shared.setdefault(name, name), _decode(line.get("value")), span, times)
+    for edge in line.get("inputs", ()):
+        source, role, how = edge if len(edge) == 3 else (*edge, "arg")
+        if how not in HOWS or _number(source, count) < 0:
+            raise ValueError(f"{edge!r} is no edge")
+        graph.link_one(source, shared.setdefault(role, role), how)
+    if "literals" in line:
+        graph.set_literals(number, [(shared.setdefault(role, role), _decode(value)) for role, value in line["literals"]])
+    if "meta" in line:
+        graph.set_meta(number, _mapping(_decode(line["meta"])))
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"meta is {value!r}")
     return cast("dict[str, Any]", value)
-
-
-def _edge(edge: list[Any], count: int, shared: dict[str, str]) -> Edge:
-    source, role, how = edge if len(edge) == 3 else (*edge, "arg")
-    if how not in HOWS or _number(source, count) < 0:
-        raise ValueError(f"{edge!r} is no edge")
-    return Edge(source, shared.setdefault(role, role), how)
 
 
 def _decode(value: Any) -> Any:

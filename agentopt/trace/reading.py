@@ -97,12 +97,11 @@ class _Writer:
         span = flow.spans[place]
         times = (began - self.start, max(0.0, row[8] - began))
         number = graph.put(kind, name, shown(row[6]), span if span < 0 else self.numbers[span], times)
-        begin, end = flow.ends[place], flow.ends[place + 1]
-        if end > begin:
-            graph.link(map(self.numbers.__getitem__, flow.sources[begin:end]), flow.roles[begin:end], flow.hows[begin:end])
+        for edge in range(flow.ends[place], flow.ends[place + 1]):
+            graph.link_one(self.numbers[flow.sources[edge]], flow.roles[edge], flow.hows[edge])
         if place in self.given:
             for source, role in dict.fromkeys((self.proxies[id(proxy)], role) for _, role, proxy in self.given[place]):
-                graph.link((source,), (role,), ("arg",))
+                graph.link_one(source, role)
         if place in self.children:
             graph.link(*self.inner(sorted(self.children[place])))
         if place in flow.literals:
@@ -112,7 +111,7 @@ class _Writer:
 
     def _write_proxy(self, made: Proxy, span: int) -> None:
         if made.op is None:
-            node = Node(0, "input", made.name or "input", made.value)
+            node = Node(0, "input", made.label or "input", made.value)
         elif isinstance(made.op, Param):
             param = made.op
             self.graph.params[param.name] = ParamInfo(param.name, param.kind, param.description, param.constraint, param.trainable)

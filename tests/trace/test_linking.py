@@ -20,7 +20,7 @@ def shape(graph):
 def test_a_proxy_that_a_call_was_given_is_linked_to_its_operations():
     weight = Param(2.0, "weight")
     with record() as trace:
-        total = node(weight) * 3.0 + node(1.5, name="offset")
+        total = node(weight) * 3.0 + node(1.5, "offset")
         use(total, [total, 1])
     graph = trace.graph()
     assert shape(graph) == [

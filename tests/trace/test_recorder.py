@@ -527,6 +527,25 @@ def test_off_inside_of_a_trace_is_off():
 # --- nodes that others add
 
 
+def test_a_later_call_changes_nothing_of_an_earlier_one():
+    @traced
+    def fragile(x, *rest):
+        if rest:
+            raise ValueError("too many")
+        return x
+
+    with record() as trace:
+        first = fragile("the first")
+        with pytest.raises(ValueError, match="too many"):
+            fragile("the second", 2)
+        fragile("the third")
+    graph = trace.graph()
+    assert [dict(node.literals)["x"] for node in graph] == ["the first", "the second", "the third"]
+    assert [node.kind for node in graph] == ["call", "exception", "call"]
+    assert not graph[2].meta
+    assert first == graph[0].value
+
+
 def test_others_add_nodes():
     with record() as trace:
         question = trace.input("question", "what is it that you want?")
