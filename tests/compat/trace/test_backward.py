@@ -8,8 +8,10 @@ import time
 import weakref
 
 import numpy as np
+import pytest
 
-from agentopt.compat.trace import bundle, node, operators, stop_tracing
+from agentopt.compat.trace import Node, ParameterNode, bundle, node, operators, stop_tracing
+from agentopt.trace.params import applied
 
 
 def said(parameter) -> list[str]:
@@ -90,6 +92,36 @@ def test_equal_valued_siblings_and_arrays() -> None:
         assert both.parents == [left, right]
         assert right in both.parents
         assert both in right.children
+
+
+def test_options_of_trace_and_feedback_that_is_no_text() -> None:
+    p = node(1, name="p", trainable=True)
+    (p + 1).backward(ValueError("too small"), retain_graph=True)
+    (p + 1).backward(node("a node"))
+    with pytest.warns(UserWarning, match="visualize has no effect"):
+        (p + 1).backward("seen", visualize=True)
+    with pytest.raises(TypeError, match="visualise"):
+        (p + 1).backward("never", visualise=True)
+    assert said(p) == ["too small", "a node", "seen"]
+
+    def typed(x: Node[str]) -> ParameterNode[int]:
+        return x
+
+    assert typed(p) is p
+
+
+def test_a_candidate_that_is_applied_counts_for_nodes_and_code() -> None:
+    p = node("written", name="prompt", trainable=True)
+
+    @bundle(trainable=True)
+    def shout(text):
+        return text.upper()
+
+    learnt = "def shout(text):\n    return text + '!'\n"
+    with applied({"prompt": "tried", "shout": learnt}):
+        made = shout(p)
+    assert (made.data, shout(p).data) == ("tried!", "WRITTEN")
+    assert p.data == "written"
 
 
 def test_arrays_on_the_way() -> None:
