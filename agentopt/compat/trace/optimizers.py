@@ -137,7 +137,7 @@ class OptoPrime:
         before = {name: param.parameter().initial for name, param in self._named.items()}
         step = self.stepper.blocking_step()
         if verbose:
-            sys.stdout.write(_story(step) + "\n")
+            sys.stdout.write(f"{_story(step)}\n")
         changed = {node: step.changed[name][1] for name, node in self.parameter_dict.items() if name in step.changed}
         if bypassing:
             for name in step.changed:
