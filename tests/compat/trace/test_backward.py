@@ -108,6 +108,7 @@ def test_options_of_trace_and_feedback_that_is_no_text() -> None:
         return x
 
     assert typed(p) is p
+    assert Node[str].__origin__ is Node
 
 
 def test_a_candidate_that_is_applied_counts_for_nodes_and_code() -> None:
