@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from agentopt.core.task import Case, Limits, Measure, Objective, Parameter, Score, Task
     from agentopt.loading import load_task
     from agentopt.pipeline.optimize import optimize
+    from agentopt.pipeline.stepper import Stepper
     from agentopt.results import Result
     from agentopt.trace.params import param
     from agentopt.trace.recorder import record
     from agentopt.trace.traced import traced
+    from agentopt.trainables import trainable
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,7 @@ _HOMES = {
     "Result": "results",
     "RunFailed": "core.errors",
     "Score": "core.task",
+    "Stepper": "pipeline.stepper",
     "Task": "core.task",
     "UserError": "core.errors",
     "aevolve": "api",
@@ -46,6 +49,7 @@ _HOMES = {
     "record": "trace.recorder",
     "resume": "api",
     "traced": "trace.traced",
+    "trainable": "trainables",
 }
 
 __all__ = [
@@ -61,6 +65,7 @@ __all__ = [
     "Result",
     "RunFailed",
     "Score",
+    "Stepper",
     "Task",
     "UserError",
     "aevolve",
@@ -72,6 +77,7 @@ __all__ = [
     "record",
     "resume",
     "traced",
+    "trainable",
 ]
 
 

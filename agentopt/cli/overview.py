@@ -9,23 +9,29 @@ from shlex import quote
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from agentopt.cli.arms import arms_table
 from agentopt.cli.drawing import bars, step_curve
 from agentopt.cli.reading import RunLog, Standing, made_by
 from agentopt.cli.terminal import gist, harmless, number, print_parts
+from agentopt.cli.trace_tree import trace_tree
+from agentopt.cli.traces import saved_trace, traced_rollouts
+from agentopt.core.errors import StoreError
 from agentopt.core.fold import Member
 from agentopt.core.selection import rank_key
 from agentopt.core.task import Objective
 from agentopt.results import compare_on_test, describe
 from agentopt.sandbox.levels import brief
 from agentopt.store.layout import BEST
+from agentopt.trace.picture import draw, summary
 
 __all__ = ["print_overview"]
 
 _FRONT_SHOWN = 20
 _CURVE_SIZE = (88, 10)
 _BAR = 30
+_STEPS_SHOWN = 8
 _COLOURS = {"running": "cyan", "budget": "green", "target": "green", "exhausted": "green", "failed": "red"}
 
 
@@ -33,7 +39,15 @@ def print_overview(log: RunLog, console: Console) -> None:
     """Everything, most important first; works on a run at any point of its life."""
     standing = log.standing()
     console.print(_head(log, standing))
-    for part in (_scores(log), _curve(log, console), _front(log), _arms(log), _failures(log, console), _next(log, standing)):
+    for part in (
+        _scores(log),
+        _curve(log, console),
+        _front(log),
+        _arms(log),
+        _failures(log, console),
+        _trace(log, console),
+        _next(log, standing),
+    ):
         rows = list(part)
         if rows:
             console.print()
@@ -243,6 +257,19 @@ def _failures(log: RunLog, console: Console) -> Iterator[Text]:
         yield from (Text(line, style="red") for line in bars(counts, _BAR, console.options.ascii_only))
 
 
+def _trace(log: RunLog, console: Console) -> Iterator[Text | Tree]:
+    """What the best did on the first case of which there is a trace."""
+    key = log.state.best_id
+    for rollout in traced_rollouts(log, key)[:1] if key else ():
+        try:
+            graph = saved_trace(log, key, rollout)
+        except StoreError as error:
+            yield Text(harmless(str(error)), style="yellow")
+            return
+        yield Text(f"what the best did on {harmless(rollout.case)}: {summary(graph)}", style="dim")
+        yield trace_tree(draw(graph, _STEPS_SHOWN), console)
+
+
 # --- what to do next -----------------------------------------------------------------------------------------------
 
 
@@ -260,5 +287,7 @@ def _next(log: RunLog, standing: Standing) -> Iterator[Text]:
         rows["what changed"] = f"agentopt diff {folder} seed best"
         rows["how it came about"] = f"agentopt why {folder} best"
         rows["take it over"] = f"agentopt apply {folder}"
+    if state.best_id and traced_rollouts(log, state.best_id):
+        rows["look at its trace"] = f"agentopt trace show {folder}"
     for title, text in rows.items():
         yield Text(f"{title:<19}", style="dim") + Text(harmless(text), style="not dim")

@@ -228,6 +228,8 @@ class Task:
     """
     self_judged: bool = False
     """Whether what runs in the box judges the candidate there and ``score`` only reads its verdict: then results are *self-reported*."""
+    trusted: Sequence[str] = ()
+    """Code parameters of a workflow that run in the user's own process, without walls: results are stamped L0."""
     notes: Sequence[str] = ()
     """What a user should know before a run, a sentence each."""
     needs: Sequence[str] = ()

@@ -13,8 +13,9 @@ __all__ = ["Attempts", "Tried"]
 
 @dataclass(frozen=True)
 class Tried:
-    """The values that were new in a candidate, its scores (none if it failed), and what was said of it."""
+    """The values that were new in the candidate ``id``, its scores (none if it failed), and what was said of it."""
 
+    id: str
     values: Values
     scores: Mapping[str, float]
     feedback: str

@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol, cast
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
 
 from agentopt.core import wire
 from agentopt.core.candidate import Candidate
 from agentopt.core.errors import InfrastructureError, TaskError
 from agentopt.core.evaluation import FAILURE_KINDS, Failure, FailureKind, Measured, Rollout
-from agentopt.core.metering import Meter
-from agentopt.core.protocols import ExecutorContext, Session
-from agentopt.core.running import CodeFailed
-from agentopt.core.task import Case, Task, Values
+from agentopt.core.metering import ROLLOUT, Meter
+from agentopt.core.protocols import ExecutorContext, Session, Wish
+from agentopt.core.running import CodeCall, CodeFailed
+from agentopt.core.task import Case, Limits, Task, Values
 from agentopt.core.text import clean_text
+from agentopt.sandbox.code_runner import BoxedCode, open_runner
 from agentopt.sandbox.levels import beside, trust
 from agentopt.sandbox.session import output_digest, splits_of
 from agentopt.scoring.judge import Judge, Verdict
 from agentopt.trace.calling import Call, Called, Caller, show_error
-from agentopt.trace.workflow import Attempt, Surroundings, Workflow, call_metered
+from agentopt.trace.clients import capture_clients
+from agentopt.trace.graph import Graph
+from agentopt.trace.jsonl import dump
+from agentopt.trace.threads import carried
+from agentopt.trace.values import Proxy
+from agentopt.trace.workflow import Attempt, Surroundings, Workflow, call_metered, put
 
 __all__ = ["Pipeline", "Trial", "Trials", "TriedBefore"]
 
 Job = tuple[str, int, int]
 """Case id, repeat, rng_seed."""
+_CODE_SECONDS = 10.0
+"""Most of one call of a code parameter."""
+_LONGEST = 32768
+"""Characters of a value that are left when a trace is too large; then an eighth of that, and so on."""
 
 
 class Pipeline:
-    """Calls ``task.functions["pipeline"]`` and ``score``, either of them sync or async. Both are trusted; code parameters are not, and run
-    in boxes of their own.
+    """Calls ``task.functions["pipeline"]`` and ``score``, either of them sync or async. Both are trusted; code parameters that the task
+    does not name ``trusted`` are not, and run in boxes of their own.
 
     ``capacity`` is how many calls there are at once, over all sessions. A rollout's random numbers are those of ``ctx``; with a capacity
     of 1, those of ``random`` and numpy too. Raises TaskError for a task without the two functions or that needs walls, ConsentError for
@@ -46,7 +57,7 @@ class Pipeline:
         self._sessions: set[_Session] = set()
 
     async def open(self, candidate: Candidate) -> Session:
-        session = _Session(self._shared, candidate.values, self._sessions.discard)
+        session = _Session(self._shared, candidate, self._sessions.discard)
         self._sessions.add(session)
         return session
 
@@ -54,6 +65,7 @@ class Pipeline:
         """Threads that passed their deadline and still run are left to themselves."""
         for session in list(self._sessions):
             await session.close()
+        self._shared.trials.close()
 
 
 @dataclass(frozen=True)
@@ -73,18 +85,57 @@ class TriedBefore(Protocol):
         ...
 
 
-class Trials:
-    """Tries rows and scores them: at most ``at_once`` at one time."""
+class _Code:
+    """A ``CodeRunner`` that opens its boxes when something is called."""
 
-    def __init__(self, task: Task, at_once: int, around: Surroundings) -> None:
+    def __init__(self, wish: Wish, limits: Limits) -> None:
+        self._wish, self._limits = wish, replace(limits, seconds=min(limits.seconds, _CODE_SECONDS))
+        self._lock = threading.Lock()
+        self._runner: BoxedCode | None = None
+
+    def _opened(self) -> BoxedCode:
+        with self._lock:
+            if self._runner is None:
+                self._runner = open_runner(self._wish, self._limits)
+            return self._runner
+
+    @property
+    def sandbox(self) -> str:
+        return self._opened().sandbox
+
+    def call(self, call: CodeCall) -> Any:
+        return self._opened().call(call)
+
+    async def acall(self, call: CodeCall) -> Any:
+        return await self._opened().acall(call)
+
+    def close(self) -> None:
+        if self._runner:
+            self._runner.close()
+
+
+class Trials:
+    """Tries rows and scores them: at most ``at_once`` at one time. Calls of models and threads that the workflow starts are seen."""
+
+    def __init__(self, task: Task, at_once: int, wish: Wish, meter: Meter | None = None) -> None:
         """Raises TaskError for a task that lacks one of the two functions."""
         for name in ("pipeline", "score"):
             if name not in task.functions:
                 raise TaskError(f"task {task.name!r} has no {name}; the executor pipeline needs functions['pipeline'] and @task.score")
         self._caller = Caller()
         self._workflow = Workflow(task.functions["pipeline"], task.limits.seconds, self._caller)
-        self._score, self._limits, self._around = task.functions["score"], task.limits, around
+        self._score, self._limits, self._meter = task.functions["score"], task.limits, meter
+        self._code = _Code(wish, task.limits)
+        self._around = Surroundings(self._code, meter, at_once == 1, getattr(meter, "price", None))
         self._slots = asyncio.Semaphore(at_once)
+        self._hooks = ExitStack()
+        self._hooks.enter_context(capture_clients())
+        self._hooks.enter_context(carried())
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._hooks.close()
+        self._code.close()
 
     async def trial(self, values: Values, case: Case, rng_seed: int) -> Trial:
         """Raises BudgetSpent, InfrastructureError for boxes that failed, and RunFailed when threads pile up that cannot be ended."""
@@ -95,8 +146,11 @@ class Trials:
                 raise called.error
             if called.error or called.late:
                 return Trial(attempt, None)
-            call = Call(self._score, (case, called.value, _measured(called, rng_seed)))
-            scored = await call_metered(self._caller, call, self._limits.score_seconds, self._around.meter)
+            output: Any = called.value
+            if isinstance(output, Proxy):
+                output = cast("Any", output).value
+            call = Call(self._score, (case, output, _measured(called, rng_seed)))
+            scored = await call_metered(self._caller, call, self._limits.score_seconds, self._meter)
             return Trial(attempt, scored)
 
     def failure(self, trial: Trial) -> Failure | None:
@@ -141,14 +195,15 @@ class _Shared:
         self.cases = {case.id: case for members in context.cases.values() for case in members}
         self.splits = splits_of(context.cases)
         self.known = cast("TriedBefore | None", task.functions.get("known"))
-        self.trials = Trials(task, context.capacity, Surroundings(None, context.meter, context.capacity == 1))
+        self.most = int(task.limits.artifacts_mb * (1 << 20))
+        self.trials = Trials(task, context.capacity, context.wish, context.meter)
 
 
 class _Session:
     """One candidate. Rows are tried ahead of being asked for, as many at once as the executor may."""
 
-    def __init__(self, shared: _Shared, values: Values, forget: Callable[[_Session], None]) -> None:
-        self._shared, self._values, self._forget = shared, values, forget
+    def __init__(self, shared: _Shared, candidate: Candidate, forget: Callable[[_Session], None]) -> None:
+        self._shared, self._candidate, self._forget = shared, candidate, forget
         self._ahead: dict[Job, asyncio.Task[Rollout]] = {}
 
     async def rollout(self, case_id: str, repeat: int, rng_seed: int) -> Rollout:
@@ -169,13 +224,10 @@ class _Session:
 
     async def _one(self, case_id: str, repeat: int, rng_seed: int) -> Rollout:
         shared = self._shared
-        if shared.known and shared.meter:
-            await shared.known.pay(shared.meter)
-        trial = shared.known(self._values, case_id, repeat) if shared.known else None
-        if trial is None:
-            trial = await shared.trials.trial(self._values, shared.cases[case_id], rng_seed)
+        trial = await self._trial(case_id, repeat, rng_seed)
         verdict = shared.trials.verdict(trial, shared.judge, rng_seed)
         called = trial.attempt.called
+        trace = dump_trace(trial.attempt, verdict, shared.most)
         return Rollout(
             case_id,
             shared.splits[case_id],
@@ -185,9 +237,20 @@ class _Session:
             measures=verdict.measures,
             feedback=verdict.feedback,
             output=_digest(called),
+            trace=shared.put(trace) if trace else "",
             failure=verdict.failure,
             measured=_measured(called, 0),
         )
+
+    async def _trial(self, case_id: str, repeat: int, rng_seed: int) -> Trial:
+        shared, values = self._shared, self._candidate.values
+        if shared.known:
+            if shared.meter:
+                await shared.known.pay(shared.meter)
+            if trial := shared.known(values, case_id, repeat):
+                return trial
+        with put(ROLLOUT, {"candidate": self._candidate.id, "case": case_id, "repeat": repeat}):
+            return await shared.trials.trial(values, shared.cases[case_id], rng_seed)
 
     async def close(self) -> None:
         self._forget(self)
@@ -203,3 +266,35 @@ def _digest(called: Called) -> str:
     with suppress(wire.WireError):
         return output_digest(wire.encode(called.value)) if called.error is None and not called.late else ""
     return ""
+
+
+def dump_trace(attempt: Attempt, verdict: Verdict, most: int) -> bytes:
+    """As ``trace.jsonl`` writes it, with what was said of the outcome; long texts are cut until it has at most ``most`` bytes.
+
+    Empty if even so it has more.
+    """
+    called, trace = attempt.called, attempt.trace
+    text = verdict.feedback or (verdict.failure.message if verdict.failure else "")
+    trace.feedback.append((called.error or called.value, text, verdict.scores))
+    graph = trace.graph()
+    data, longest = dump(graph), _LONGEST
+    while len(data) > most and longest:
+        data, longest = dump(_shortened(graph, longest)), longest // 8
+    return data if len(data) <= most else b""
+
+
+def _shortened(graph: Graph, longest: int) -> Graph:
+    short = Graph()
+    short.functions, short.params, short.feedback = graph.functions, graph.params, graph.feedback
+    short.output, short.meta = graph.output, graph.meta
+    for node in graph:
+        literals = tuple((role, _short(value, longest)) for role, value in node.literals)
+        short.add(node._replace(value=_short(node.value, longest), literals=literals))
+    return short
+
+
+def _short(value: Any, longest: int) -> Any:
+    if isinstance(value, bool | int | float | None):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return value if len(text) <= longest else clean_text(text, max(longest, 16))

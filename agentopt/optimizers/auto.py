@@ -14,7 +14,7 @@ from agentopt.core.candidate import Candidate
 from agentopt.core.chat import ChatReply, ChatRequest, ModelError
 from agentopt.core.credit import Gains, Lineage, Pool, largest_share, rates
 from agentopt.core.errors import ConfigError
-from agentopt.core.evaluation import Admission, Entry
+from agentopt.core.evaluation import Admission, Entry, Rollout
 from agentopt.core.options import read_options, split_options
 from agentopt.core.protocols import (
     Answer,
@@ -306,6 +306,9 @@ class _ArmView:
 
     def texts(self, entry: Entry, limit: int) -> Mapping[str, str]:
         return self._view.texts(entry, limit)
+
+    def traces(self, entry: Entry) -> Iterator[tuple[Rollout, bytes]]:
+        return self._view.traces(entry)
 
 
 def _built(context: OptimizerContext, names: Sequence[str], parts: Mapping[str, Mapping[str, Any]]) -> Iterator[_Arm]:

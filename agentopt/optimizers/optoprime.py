@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -137,7 +137,7 @@ class OptoPrime:
             self._latest = entry.id
         if admission.status != "duplicate" and not (entry.provisional and self._options.recall == "best"):
             new = {name: entry.candidate.values[name] for name in memo["new"]}
-            self._attempts.add(Tried(new, entry.scores, show_rollouts(entry, self._objectives, _SHOWN_OF_ATTEMPTS)))
+            self._attempts.add(Tried(entry.id, new, entry.scores, show_rollouts(entry, self._objectives, _SHOWN_OF_ATTEMPTS)))
 
     # --- what is improved, and by which runs
 
@@ -203,12 +203,10 @@ class OptoPrime:
             self._ask(self._prompts.render("improve", asked[place]), start, options.temperature - fall * place, streams[place])
             for place in range(count)
         )
-        said = await asyncio.gather(*asking, return_exceptions=True)
-        heard = [one for one in said if isinstance(one, Said)]
-        for one in said:
-            if isinstance(one, BaseException) and not (heard and isinstance(one, ModelError | BudgetSpent)):
-                raise one
-        return heard
+        said = await _at_once(asking)
+        if not any(isinstance(one, Said) for one in said):
+            raise next(one for one in said if not isinstance(one, Said))
+        return [one for one in said if isinstance(one, Said)]  # what was paid for is used
 
     async def _alternatives(self, slots: Mapping[str, str], start: Entry, rng: Random) -> list[Said]:
         said: list[Said] = []
@@ -259,8 +257,8 @@ class OptoPrime:
             "variables": show_suggestion({name: values[name] for name in self._names}),
             "constraints": show_constraints(self._parameters),
             **workflow,
-            "feedback": "\n".join(filter(None, [show_feedback(start, runs, self._objectives), remarks])),
-            "memory": "\n\n".join(map(self._shown, self._attempts.kept)),
+            "feedback": "\n".join(filter(None, [show_feedback(start, runs, self._objectives, brief=bool(remarks)), remarks])),
+            "memory": "\n\n".join(self._shown(tried) for tried in self._attempts.kept if tried.id != start.id),
             "drafts": "",
             "expert": "",
             "form": self._form,
@@ -284,9 +282,27 @@ class OptoPrime:
         return show_tried(tried.values, show_scores(tried.scores, self._objectives, _DIGITS), tried.feedback)
 
 
+async def _at_once(asking: Iterable[Awaitable[Said]]) -> list[Said | ModelError | BudgetSpent]:
+    """What each came to. Any other exception ends them all."""
+
+    async def caught(one: Awaitable[Said]) -> Said | ModelError | BudgetSpent:
+        try:
+            return await one
+        except (ModelError, BudgetSpent) as error:
+            return error
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(caught(one)) for one in asking]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
 def _without_echo(graph: Graph, run: Rollout) -> Graph:
     """Without what is said of the run as a whole too."""
-    graph.feedback = [said for said in graph.feedback if said.target != graph.output or said.text.strip() != run.feedback.strip()]
+    whole = {run.feedback.strip(), run.failure.message.strip() if run.failure else ""}
+    graph.feedback = [said for said in graph.feedback if said.target != graph.output or said.text.strip() not in whole]
     return graph
 
 

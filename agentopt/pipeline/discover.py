@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from agentopt.core.errors import BudgetSpent, ConfigError, SeedFailed, TaskError
-from agentopt.core.metering import Meter
+from agentopt.core.metering import ROLLOUT, Meter
+from agentopt.core.protocols import Wish
 from agentopt.core.rng import rollout_seed
 from agentopt.core.task import Case, Objective, Score, Task, Values
 from agentopt.executors.pipeline import Trial, Trials
 from agentopt.pipeline.tally import Tally
+from agentopt.scoring.judge import Judge
 from agentopt.trace.calling import Called, is_async
 from agentopt.trace.params import Param
-from agentopt.trace.workflow import Surroundings
+from agentopt.trace.workflow import put
 
-__all__ = ["FIRST_ROWS", "FirstPass", "adapted", "first_pass", "objectives_of"]
+__all__ = ["FIRST_ROWS", "FirstPass", "How", "adapted", "first_pass", "objectives_of"]
 
 FIRST_ROWS = 20
 
@@ -92,31 +94,47 @@ class FirstPass:
                 )
 
 
-async def first_pass(task: Task, cases: Sequence[Case], params: Iterable[Param], how: Mapping[str, Any]) -> FirstPass:
-    """Tries the cases. ``how`` is ``workers``, ``rng_seed``, ``limits`` (the budget) and, to stop early, ``names``: all that is looked for.
+@dataclass(frozen=True)
+class How:
+    """How rows are tried. With ``names``, only until parameters of these names are found."""
+
+    workers: int
+    rng_seed: int
+    wish: Wish
+    tally: Tally
+    names: frozenset[str] = frozenset()
+
+
+async def first_pass(task: Task, cases: Sequence[Case], params: Iterable[Param], how: How) -> FirstPass:
+    """Tries the first of the cases.
 
     Raises TaskError where no parameter is read, ConfigError if the budget does not fit, SeedFailed if no row gets a score.
     """
-    found = FirstPass(tally=Tally(how["limits"]))
+    found = FirstPass(tally=how.tally)
     found.add(params)
-    trials = Trials(task, how["workers"], Surroundings(meter=found.tally, alone=how["workers"] == 1))
-    wanted = how.get("names")
+    trials = Trials(task, how.workers, how.wish, how.tally)
     left = list(cases[:FIRST_ROWS])
-    while left and not (wanted and found.trials and wanted <= found.params.keys()):
-        now, left = (left[:1], left[1:]) if wanted else (left, [])
-        try:
-            tried = await _all([trials.trial({}, case, rollout_seed(how["rng_seed"], case.id, 0)) for case in now])
-        except BudgetSpent as error:
-            raise ConfigError(f"budget: it does not fit the first pass over {len(cases[:FIRST_ROWS])} rows: {error}") from None
-        for case, trial in zip(now, tried, strict=True):
-            found.take(case, trial)
-    if not found.params:
-        raise TaskError(
-            "the workflow read no parameter; make one with agentopt.param(value, name=...) and read it where it is used "
-            "(str(p), p.format(), p.value), or give those that are read on some rows only: params=[...]"
-        )
-    _check_scored(found, trials)
+    try:
+        while left and not (how.names and found.trials and how.names <= found.params.keys()):
+            now, left = (left[:1], left[1:]) if how.names else (left, [])
+            for case, trial in zip(now, await _all([_try(trials, case, how) for case in now]), strict=True):
+                found.take(case, trial)
+        if not found.params:
+            raise TaskError(
+                "the workflow read no parameter; make one with agentopt.param(value, name=...) and read it where it is used "
+                "(str(p), p.format(), p.value), or give those that are read on some rows only: params=[...]"
+            )
+        _check_scored(found, trials)
+    except BudgetSpent as error:
+        raise ConfigError(f"budget: it does not fit the first pass over {len(cases[:FIRST_ROWS])} rows: {error}") from None
+    finally:
+        trials.close()
     return found
+
+
+async def _try(trials: Trials, case: Case, how: How) -> Trial:
+    with put(ROLLOUT, {"case": case.id, "repeat": 0}):
+        return await trials.trial({}, case, rollout_seed(how.rng_seed, case.id, 0))
 
 
 async def _all(work: Sequence[Any]) -> list[Trial]:
@@ -133,8 +151,6 @@ async def _all(work: Sequence[Any]) -> list[Trial]:
 def _check_scored(found: FirstPass, trials: Trials) -> None:
     if any(trial.scored and not trial.scored.error and not trial.scored.late for trial in found.trials.values()):
         return
-    from agentopt.scoring.judge import Judge
-
     first = next(iter(found.trials.values()))
     failure = trials.verdict(first, Judge(()), 0).failure
     assert failure

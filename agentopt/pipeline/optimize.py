@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
-from agentopt import api, loading, plugins
+from agentopt import api, loading, models, plugins, settings
 from agentopt.api import OptimizerSpec
 from agentopt.core.budget import parse_budget
 from agentopt.core.chat import ChatModel
 from agentopt.core.errors import ConfigError, StoreError, TaskError
 from agentopt.core.fold import RunState, fold
+from agentopt.core.protocols import Wish
 from agentopt.core.task import Limits, Objective, Parameter, Task
 from agentopt.engine.foreground import Interruptible, run_sync
 from agentopt.engine.plan import Observer
-from agentopt.pipeline.discover import adapted, first_pass, objectives_of
+from agentopt.pipeline.discover import How, adapted, first_pass, objectives_of
 from agentopt.pipeline.report import Optimized
 from agentopt.pipeline.rows import Data, check_call, read_data
+from agentopt.pipeline.tally import Tally
 from agentopt.results import Result
 from agentopt.store.layout import is_run_folder
 from agentopt.store.sqlite import SqliteStore
 from agentopt.trace.params import Param
+from agentopt.trace.trainable import CodeParam
 
 __all__ = ["OptimizeOptions", "aoptimize", "optimize"]
 
 _WORKERS = 8
 _SECONDS = 300.0
 _WITH_A_MODEL, _WITHOUT = "auto", "memetic"
+_UNCOUNTED = {
+    "anthropic": "anthropic",
+    "boto3": "boto3",
+    "cohere": "cohere",
+    "google-genai": "google.genai",
+    "mistralai": "mistralai",
+    "ollama": "ollama",
+}
+"""Clients of models that are not hooked, by the module that shows that they are in use."""
 _PASSED_ON = ("archive", "llm", "target", "patience", "evaluation", "sandbox", "unsafe", "on_event")
 
 
@@ -65,6 +78,8 @@ class OptimizeOptions(TypedDict, total=False):
     sandbox: str
     """Of code parameters, as in ``evolve``."""
     unsafe: bool
+    allow_unmetered: bool
+    """Whether a budget in USD may go together with clients of models whose calls cannot be counted."""
     on_event: Observer
 
 
@@ -125,6 +140,28 @@ class _Wanted:
         own = inspect.getdoc(self.pipeline) if inspect.isroutine(self.pipeline) else None
         return self.options.get("goal") or (own or "").partition("\n\n")[0]
 
+    @property
+    def wish(self) -> Wish:
+        """Of the boxes of code parameters."""
+        return Wish(self.options.get("sandbox", "auto"), self.options.get("unsafe", False))
+
+    def tally(self) -> Tally:
+        """Raises ConfigError for an unusable setting of models."""
+        config = settings.validate({"llm": dict(self.options.get("llm", {}))})
+        return Tally(self.limits, models.pricing_of(config), config.llm.max_output_tokens)
+
+    def unmetered(self, calls: int) -> str:
+        """What a reader has to know of calls that nobody counts. Raises ConfigError where they would pass by a budget in USD."""
+        clients = ", ".join(name for name, module in _UNCOUNTED.items() if module in sys.modules)
+        if not clients:
+            return ""
+        if "usd" in self.limits and not calls and not self.options.get("allow_unmetered"):
+            raise ConfigError(
+                f"budget: {clients} is loaded, whose calls cannot be counted, and the workflow made no call that can; if it makes none, or "
+                "you mean it, give allow_unmetered=True"
+            )
+        return f"calls through {clients}, if there were any, are in no count: unmetered"
+
     def task(self, data: Data) -> Task:
         """The task but for what the first pass finds."""
         functions = {"pipeline": self.pipeline, "score": adapted(self.score, data.rows)}
@@ -147,24 +184,22 @@ async def _optimize(wanted: _Wanted, interruptible: Interruptible) -> Optimized:
     train = data.cases["train"]
     check_call(wanted.pipeline, train[0])
     task = wanted.task(data)
-    how: dict[str, Any] = {"workers": wanted.workers, "rng_seed": rng_seed, "limits": wanted.limits}
-    if before:
-        how["names"] = before.info["seed_values"].keys()
+    names = frozenset(before.info["seed_values"]) if before else frozenset[str]()
+    how = How(wanted.workers, rng_seed, wanted.wish, wanted.tally(), names)
     found = await first_pass(task, train, wanted.options.get("params", ()), how)
     task.parameters = {name: param.parameter() for name, param in found.params.items()}
+    task.trusted = [name for name, param in found.params.items() if isinstance(param, CodeParam) and param.trust]
     task.functions["known"] = found
+    notes = [data.note, wanted.unmetered(how.tally.calls)]
     if before:
         result = await _go_on(wanted, task, before, interruptible)
-        return Optimized(result, found.params, _notes(data))
-    task.objectives = objectives_of(found, wanted.options.get("floor"))
-    _settle_failures(task)
-    options, note = _search(wanted, task)
-    result = await api.aevolve(task, interruptible=interruptible, **options)
-    return Optimized(result, found.params, _notes(data, note))
-
-
-def _notes(data: Data, *more: str) -> tuple[str, ...]:
-    return tuple(note for note in (data.note, *more) if note)
+    else:
+        task.objectives = objectives_of(found, wanted.options.get("floor"))
+        _settle_failures(task)
+        options, note = _search(wanted, task)
+        notes.append(note)
+        result = await api.aevolve(task, interruptible=interruptible, **options)
+    return Optimized(result, found.params, tuple(note for note in notes if note))
 
 
 def _settle_failures(task: Task) -> None:

@@ -70,7 +70,7 @@ class Optimized:
 
     def report(self) -> str:
         """Status, held-out score with its interval, cost, and what changed."""
-        lines = [self.result.report(), *self._held_out(), *self.notes, *self._warnings(), _cost(self.result.spent)]
+        lines = [self.result.report(), *self._held_out(), *self.notes, *self._warnings(), _cost(self.result)]
         if not self.diffs:
             lines.append("nothing changed: the workflow is as it was")
         return "\n".join([*lines, *self.diffs.values()])
@@ -124,9 +124,13 @@ def _diff(name: str, before: Value, after: Value) -> str:
     return "\n".join(lines)
 
 
-def _cost(spent: Mapping[str, float]) -> str:
-    """Of the optimizer's calls and the workflow's own together."""
+def _cost(result: Result) -> str:
+    """The optimizer's calls and those that the workflow made itself."""
+    spent = result.spent
+    rollouts = f"{spent.get('rollouts', 0):.0f} calls of the workflow"
     if not spent.get("calls"):
-        return f"cost: no model was asked; {spent.get('rollouts', 0):.0f} calls of the workflow"
+        return f"cost: no model was asked; {rollouts}"
     usd = f"${spent['usd']:.4f}" if "usd" in spent else "USD unknown"
-    return f"cost: {spent['calls']:.0f} calls of models, {spent['tokens']:.0f} tokens, {usd}; {spent['rollouts']:.0f} calls of the workflow"
+    asked = sum(arm["calls"] for arm in result.summary.get("arms", {}).values())
+    own = f"{spent['calls'] - asked:.0f} by the workflow itself"
+    return f"cost: {spent['calls']:.0f} calls of models ({own}), {spent['tokens']:.0f} tokens, {usd}; {rollouts}"

@@ -19,6 +19,7 @@ from agentopt.core.errors import ConfigError, RunFailed
 from agentopt.core.events import Event
 from agentopt.core.fold import RunState, fold
 from agentopt.core.task import Value, Values
+from agentopt.engine.foreground import Interruptible
 from agentopt.executors.interactive import Listen
 from agentopt.pipeline.background import Background, Turn
 from agentopt.pipeline.interactive import StepperOptions, by_name, check_same, engine_options, heard_by, objectives_of, task_of
@@ -187,8 +188,8 @@ class Stepper:
         task = task_of(self._options, self._params.values(), self._objectives)
         options: dict[str, Any] = {**engine_options(self._options), "on_event": self._watch}
 
-        def run(listen: Listen) -> Coroutine[Any, Any, Result]:
-            return api.aevolve(heard_by(task, listen), **options)
+        def run(listen: Listen, interruptible: Interruptible) -> Coroutine[Any, Any, Result]:
+            return api.aevolve(heard_by(task, listen), interruptible=interruptible, **options)
 
         self._land(self._background.start(run))
 
@@ -207,8 +208,8 @@ class Stepper:
             "on_event": self._watch,
         }
 
-        def run(listen: Listen) -> Coroutine[Any, Any, Result]:
-            return api.aresume(folder, task=heard_by(task, listen), **given)
+        def run(listen: Listen, interruptible: Interruptible) -> Coroutine[Any, Any, Result]:
+            return api.aresume(folder, task=heard_by(task, listen), interruptible=interruptible, **given)
 
         self._land(self._background.start(run))
 

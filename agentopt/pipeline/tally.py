@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agentopt.core.budget import Ledger
 from agentopt.core.calls import Bound
 from agentopt.core.chat import Usage
 from agentopt.core.errors import BudgetSpent
-from agentopt.core.metering import Meter
+from agentopt.core.metering import ROLLOUT, Meter, Pricing
+from agentopt.trace.workflow import put
 
 __all__ = ["Tally"]
+
+_LIMITED_BY_SIZE = ("tokens", "usd")
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """One call of a model: what it was, what it took, and how it failed if it did."""
+    """One call of a model: for which row, what it could take, and its usage or how it failed."""
 
+    rollout: Mapping[str, Any] | None
     model: str
     bound: Bound
-    request: Any
-    usage: Usage | None
+    request: Mapping[str, Any]
+    usage: Usage | None = None
     failed: tuple[str, bool] | None = None
 
 
 class Tally:
     """A ``Meter`` before there is a run: it keeps to the budget, and remembers what the run will have to pay."""
 
-    output_cap: int | None = None
-
-    def __init__(self, limits: Mapping[str, float]) -> None:
+    def __init__(self, limits: Mapping[str, float], prices: Pricing, max_output_tokens: int) -> None:
         self.taken: list[_Taken] = []
+        self.calls = 0
+        self.price = prices
+        self._limits, self._cap = limits, max_output_tokens
         self._ledger = Ledger(dict(limits))
         self._lock = threading.Lock()
 
-    def begin(self, model: str, bound: Bound, request: Any) -> _Ticket:
+    @property
+    def output_cap(self) -> int | None:
+        return self._cap if any(unit in self._limits for unit in _LIMITED_BY_SIZE) else None
+
+    def begin(self, model: str, bound: Bound, request: Mapping[str, Any]) -> _Ticket:
+        if bound.usd is None and bound.output_tokens is not None:
+            bound = replace(bound, usd=self.price(model, Usage(bound.input_tokens, bound.output_tokens)))
+        if "usd" in self._limits and bound.usd is None:
+            way = f"llm={{'prices': {{{model.partition(':')[2]!r}: 'INPUT,OUTPUT'}}}}"
+            raise BudgetSpent(f"the price of {model} is unknown, so USD cannot be counted; give {way}")
         with self._lock:
             wanted = _amounts(bound)
             for unit, amount in wanted.items():
@@ -46,24 +59,34 @@ class Tally:
                     raise BudgetSpent(f"one request can take {amount:g} {unit}, and {self._ledger.left(unit):g} are left")
             for unit, amount in wanted.items():
                 self._ledger.reserve(unit, amount)
-        return _Ticket(self, model, bound, request)
+            self.calls += 1
+        return _Ticket(self, _Taken(ROLLOUT.get(), model, bound, request))
 
-    async def abegin(self, model: str, bound: Bound, request: Any) -> _Ticket:
+    async def abegin(self, model: str, bound: Bound, request: Mapping[str, Any]) -> _Ticket:
         return self.begin(model, bound, request)
 
     def settle(self, taken: _Taken) -> None:
         """A call ended."""
         with self._lock:
             self.taken.append(taken)
-            used = _amounts(_used(taken))
+            used = _amounts(self._used(taken))
             for unit, amount in _amounts(taken.bound).items():
                 self._ledger.settle(unit, used.get(unit, 0.0), amount)
+
+    def _used(self, taken: _Taken) -> Bound:
+        """The most that a call can have taken, now that it is over."""
+        if taken.failed and not taken.failed[1]:
+            return Bound(0, 0, 0.0)
+        if taken.usage is None:
+            return taken.bound
+        return Bound(taken.usage.input_tokens, taken.usage.output_tokens, self.price(taken.model, taken.usage))
 
     async def pay(self, meter: Meter) -> None:
         """Into the log of the run. Raises BudgetSpent."""
         while self.taken:
             taken = self.taken.pop(0)
-            ticket = await meter.abegin(taken.model, _used(taken), taken.request)
+            with put(ROLLOUT, taken.rollout):
+                ticket = await meter.abegin(taken.model, self._used(taken), taken.request)
             if taken.failed:
                 ticket.fail(*taken.failed)
             else:
@@ -71,30 +94,16 @@ class Tally:
 
 
 class _Ticket:
-    def __init__(self, tally: Tally, model: str, bound: Bound, request: Any) -> None:
-        self._tally, self._about = tally, (model, bound, request)
+    def __init__(self, tally: Tally, taken: _Taken) -> None:
+        self._tally, self._taken = tally, taken
 
     def end(self, usage: Usage | None) -> None:
-        self._tally.settle(_Taken(*self._about, usage))
+        self._tally.settle(replace(self._taken, usage=usage))
 
     def fail(self, kind: str, billed: bool) -> None:
-        self._tally.settle(_Taken(*self._about, None, (kind, billed)))
+        self._tally.settle(replace(self._taken, failed=(kind, billed)))
 
 
 def _amounts(bound: Bound) -> dict[str, float]:
     known = {"tokens": bound.tokens, "usd": bound.usd}
     return {"calls": 1.0} | {unit: float(amount) for unit, amount in known.items() if amount is not None}
-
-
-def _used(taken: _Taken) -> Bound:
-    """The most that a call can have taken, now that it is over."""
-    bound, usage = taken.bound, taken.usage
-    if taken.failed and not taken.failed[1]:
-        return Bound(0, 0, 0.0)
-    if usage is None:
-        return bound
-    shares = [usage.input_tokens / max(1, bound.input_tokens)]
-    if bound.output_tokens is not None:
-        shares.append(usage.output_tokens / max(1, bound.output_tokens))
-    usd = None if bound.usd is None or not math.isfinite(bound.usd) else bound.usd * min(1.0, max(shares))
-    return Bound(usage.input_tokens, usage.output_tokens, usd)

@@ -40,9 +40,12 @@ def show_workflow(card: TaskCard, runs: Sequence[Rollout], texts: Mapping[str, s
     }
 
 
-def show_feedback(entry: Entry, runs: Sequence[Rollout], objectives: Sequence[Objective]) -> str:
-    """For each run its scores and what was said of it, or how it failed; without any runs, why the candidate failed."""
-    shown = [f"{_run(number, run).capitalize()}: {_said(run, objectives)}" for number, run in enumerate(runs, 1)]
+def show_feedback(entry: Entry, runs: Sequence[Rollout], objectives: Sequence[Objective], *, brief: bool = False) -> str:
+    """For each run its scores and what was said of it, or how it failed; without any runs, why the candidate failed.
+
+    ``brief``: of the failure of a traced run the last line alone, for its trace shows where it was.
+    """
+    shown = [f"{_run(number, run).capitalize()}: {_said(run, objectives, brief and bool(run.trace))}" for number, run in enumerate(runs, 1)]
     if not shown and entry.failure:
         return f"It failed: {entry.failure.kind}: {clean_text(entry.failure.message, _LONGEST_FEEDBACK)}".rstrip(": ")
     return "\n".join(shown) or "Nothing ran yet."
@@ -58,8 +61,10 @@ def _run(number: int, run: Rollout) -> str:
     return f"run {number} (case {run.case})"
 
 
-def _said(run: Rollout, objectives: Sequence[Objective]) -> str:
+def _said(run: Rollout, objectives: Sequence[Objective], brief: bool) -> str:
     if run.failure:
-        return f"failed: {run.failure.kind}: {clean_text(run.failure.message, _LONGEST_FEEDBACK)}".rstrip(": ")
+        message = run.failure.message.strip()
+        message = message.rpartition("\n")[2] if brief else message
+        return f"failed: {run.failure.kind}: {clean_text(message, _LONGEST_FEEDBACK)}".rstrip(": ")
     text = clean_text(run.feedback, _LONGEST_FEEDBACK).strip()
     return f"{show_scores(run.scores, objectives, _DIGITS)}{f'. {text}' if text else ''}"

@@ -96,6 +96,8 @@ def beside(task: Task, wish: Wish, executor: str) -> str:
 
     Raises as ``choose`` does.
     """
+    if task.trusted:
+        return f"{executor}+L0"
     return f"{executor}+{choose(task, wish).text}" if task.has_code else executor
 
 

@@ -2,34 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, cast
 
 from agentopt.core.chat import Usage
 from agentopt.core.metering import METER, PRICES, Ticket
+from agentopt.trace.context import CURRENT, SPAN
 from agentopt.trace.exchange import Endpoint, Reply, bound_of, cap_of, shown
+from agentopt.trace.node import Node
 from agentopt.trace.params import Param
-from agentopt.trace.recorder import CURRENT, SPAN
+from agentopt.trace.values import Proxy
 
-__all__ = ["INSIDE", "Call", "plain"]
+__all__ = ["INSIDE", "Call", "held", "plain"]
 
 INSIDE: ContextVar[Call | None] = ContextVar("agentopt_client_call", default=None)
 """The call under way here: what one client has another do is part of it, and no call of its own."""
+_PROXIES: tuple[type[Any], ...] = (Proxy, Node)
+_LINKED: tuple[type[Any], ...] = (Param, *_PROXIES)
 _NEVER_BILLED = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
 _KINDS: Mapping[int, str] = {400: "bad_request", 401: "auth", 403: "auth", 404: "not_found", 422: "bad_request", 429: "rate_limit"}
 _SETTINGS = ("temperature", "top_p", "seed", "n", "stop", "max_tokens", "max_completion_tokens", "max_output_tokens", "reasoning_effort")
 
 
-def plain(value: Any) -> Any:
-    """A copy of a request's JSON with the current values of parameters in their places. Texts stay the very objects they were."""
-    if isinstance(value, Param):
-        return value.value
+class Held:
+    """A parameter or a node on its way through code that would look into it."""
+
+    __slots__ = ("given",)
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+
+def held(value: Any) -> Any:
+    """The JSON itself, or a copy with each parameter and node in it ``Held``."""
+    return _hold(value) if _has_linked(value) else value
+
+
+def _has_linked(value: Any) -> bool:
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return any(map(_has_linked, cast("dict[Any, Any]", value).values()))
     if isinstance(value, list | tuple):
-        return [plain(item) for item in cast("list[Any]", value)]
+        return any(map(_has_linked, cast("list[Any]", value)))
+    return isinstance(value, _LINKED)
+
+
+def _hold(value: Any) -> Any:
+    return Held(value) if isinstance(value, _LINKED) else _mapped(value, _hold)
+
+
+def plain(value: Any) -> Any:
+    """A copy of a request's JSON with the current values of parameters and nodes in their places. Texts stay the objects they were."""
+    return _without_nodes(_without_params(value))
+
+
+def _without_params(value: Any) -> Any:
+    value = value.given if isinstance(value, Held) else value
+    return value.value if isinstance(value, Param) else _mapped(value, _without_params)
+
+
+def _without_nodes(value: Any) -> Any:
+    return value.value if isinstance(value, _PROXIES) else _mapped(value, _without_nodes)
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: change(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [change(item) for item in cast("list[Any]", value)]
     return value
 
 
@@ -42,11 +83,9 @@ class Call:
         self.meter, self.prices = METER.get(), PRICES.get()
         self.number = self.trace.number() if self.trace else -1
         self.attempts = 1
-        token = SPAN.set(self.number if self.trace else self.span)
-        try:
-            self.body: dict[str, Any] = plain(body)
-        finally:
-            SPAN.reset(token)
+        linked = self._read(body)
+        self.body: dict[str, Any] = _without_nodes(linked)
+        self._said = {role: self.trace.keep(value) for role, value in shown(linked).items()} if self.trace else {}
         self.endpoint: Endpoint = endpoint
         self.model = str(self.body.get("model") or "unknown")
         self.provider = provider
@@ -55,6 +94,14 @@ class Call:
         self._ticket: Ticket | None = None
         self._ended = False
         self._began = perf_counter()
+
+    def _read(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """With the values of parameters, which are read inside of this call."""
+        token = SPAN.set(self.number if self.trace else self.span)
+        try:
+            return _without_params(body)
+        finally:
+            SPAN.reset(token)
 
     # --- before ----------------------------------------------------------------------------------------------------------
 
@@ -131,9 +178,12 @@ class Call:
         ended = perf_counter()
         kind = "exception" if failed else "tool" if self.endpoint == "embeddings" else "llm"
         meta["latency"] = round(ended - self._began, 6)
-        said = shown(self.body)
-        row = (self.number, kind, self.model, self.span, (), said, value, self._began, ended, meta, self.trace.number())
-        self.trace.rows.append(row)
+        if failed:
+            meta["traceback"] = value.__traceback__
+        else:
+            value = self.trace.keep(value)
+        done = self.trace.number()
+        self.trace.rows.append((self.number, kind, self.model, self.span, (), self._said, value, self._began, ended, meta, done))
 
 
 def _status(error: BaseException) -> int | None:

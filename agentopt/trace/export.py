@@ -13,7 +13,7 @@ from agentopt.trace.written import cut, error_text, written
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["to_json", "to_mermaid", "to_networkx"]
+__all__ = ["plain", "to_json", "to_mermaid", "to_networkx"]
 
 _LONGEST = 100_000
 _SHAPES = {"param": ("[/", "/]"), "input": ("([", "])"), "llm": ("{{", "}}"), "gap": ("[[", "]]")}
@@ -52,31 +52,32 @@ def to_json(graph: Graph) -> dict[str, Any]:
                 "span": node.span,
                 "started": round(node.started, 6),
                 "seconds": round(node.seconds, 6),
-                "value": _plain(node.value),
+                "value": plain(node.value),
                 "inputs": [{"source": source, "role": role, "how": how} for source, role, how in node.inputs],
-                "literals": {role: _plain(value) for role, value in node.literals},
-                "meta": _plain(dict(node.meta)),
+                "literals": {role: plain(value) for role, value in node.literals},
+                "meta": plain(dict(node.meta)),
             }
             for node in graph
         ],
         "functions": {name: asdict(info) for name, info in graph.functions.items()},
         "params": {name: asdict(info) for name, info in graph.params.items()},
-        "feedback": [{"target": each.target, "text": each.text, "scores": _plain(dict(each.scores))} for each in graph.feedback],
+        "feedback": [{"target": each.target, "text": each.text, "scores": plain(dict(each.scores))} for each in graph.feedback],
         "output": graph.output,
-        "meta": _plain(graph.meta),
+        "meta": plain(graph.meta),
     }
 
 
-def _plain(value: Any, depth: int = 20) -> Any:
+def plain(value: Any, depth: int = 20) -> Any:
+    """``value`` as JSON has it; what JSON does not have is text."""
     if value is None or type(value) in (bool, int, str):
         return value
     if type(value) is float:
         return value if math.isfinite(value) else repr(value)
     if depth and type(value) in (list, tuple):
-        return [_plain(item, depth - 1) for item in cast("list[Any]", value)]
+        return [plain(item, depth - 1) for item in cast("list[Any]", value)]
     if depth and type(value) is dict:
         items = cast("dict[Any, Any]", value).items()
-        return {key if type(key) is str else written(key, 200): _plain(item, depth - 1) for key, item in items}
+        return {key if type(key) is str else written(key, 200): plain(item, depth - 1) for key, item in items}
     return cut(error_text(value), _LONGEST) if isinstance(value, BaseException) else written(value, _LONGEST)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from agentopt.core.quoting import defused
 from agentopt.trace.graph import Edge, Graph
 from agentopt.trace.naming import function_name, identifier
-from agentopt.trace.outline import Outline
+from agentopt.trace.outline import Outline, sure
 from agentopt.trace.written import cut, raised, written
 
 __all__ = ["counted", "gaps", "listing"]
@@ -60,7 +60,8 @@ def _indent(view: Outline, number: int) -> str:
 
 def _line(graph: Graph, number: int, names: Sequence[str], varying: Collection[tuple[int, str]]) -> str:
     node = graph[number]
-    arguments = [f"{_role(edge.role)}={names[edge.source]}" for edge in node.inputs if edge.how == "arg"]
+    edges, held = sure(graph, number), {role for role, _ in node.literals}
+    arguments = [f"{_role(edge.role)}={names[edge.source]}" for edge in edges if edge.how == "arg" and edge.role not in held]
     for role, value in node.literals:
         text = f"{names[number]}_{identifier(role)}" if (number, role) in varying else written(value, _SHORT)
         arguments.append(f"{_role(role)}={text}")
@@ -69,8 +70,9 @@ def _line(graph: Graph, number: int, names: Sequence[str], varying: Collection[t
     line = f"{names[number]} = {function_name(node.name)}({', '.join(arguments)})"
     mutated = node.meta.get("mutated")
     notes = [
-        *_note("reads", "reads", node.inputs, names),
-        *_note("perhaps from", "inferred", node.inputs, names),
+        *_note("holds", [edge for edge in edges if edge.how == "arg" and edge.role in held], names),
+        *_note("reads", [edge for edge in edges if edge.how == "reads"], names),
+        *_note("perhaps from", [edge for edge in edges if edge.how == "inferred"], names),
         *([f"raised {cut(raised(node), _SHORT)}".replace("\n", " ")] if node.kind == "exception" else ()),
         *([f"changed since: {written(mutated, _SHORT)}"] if mutated else ()),
     ]
@@ -81,8 +83,8 @@ def _role(text: str) -> str:
     return text if text.isidentifier() else cut(text.replace("\n", " "), _SHORT)
 
 
-def _note(words: str, how: str, edges: Sequence[Edge], names: Sequence[str]) -> list[str]:
-    found = list(dict.fromkeys(names[edge.source] for edge in edges if edge.how == how))
+def _note(words: str, edges: Sequence[Edge], names: Sequence[str]) -> list[str]:
+    found = list(dict.fromkeys(names[edge.source] for edge in edges))
     if not found:
         return []
     more = f" and {len(found) - _ARGUMENTS:,} more" if len(found) > _ARGUMENTS else ""

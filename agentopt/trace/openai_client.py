@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from agentopt.trace.bodies import watch_body
-from agentopt.trace.calls import INSIDE, Call
+from agentopt.trace.calls import INSIDE, Call, held
 from agentopt.trace.exchange import Endpoint, Reply, events_of, read_events, read_reply
 
 __all__ = ["ready", "targets"]
@@ -22,6 +23,7 @@ _PATHS: Mapping[str, Endpoint] = {
     "/embeddings": "embeddings",
 }
 _OWN = "api.openai.com"
+_FORMS = "openai._utils._transform"
 
 
 def ready(module: ModuleType) -> bool:
@@ -32,7 +34,9 @@ def ready(module: ModuleType) -> bool:
 def targets(module: ModuleType) -> list[tuple[Any, str, Callable[[Any], Any]]]:
     """(owner, attribute, what makes the hook of what is there)."""
     sync, asynchronous, base = module.SyncAPIClient, module.AsyncAPIClient, module.BaseClient
-    return [(sync, "request", _hook), (asynchronous, "request", _async_hook), (base, "_build_request", _counted)]
+    requests = [(sync, "request", _hook), (asynchronous, "request", _async_hook), (base, "_build_request", _counted)]
+    forms = sys.modules[_FORMS]
+    return [*requests, (forms, "transform", _formed), (forms, "async_transform", _formed)]
 
 
 def _hook(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,6 +92,19 @@ def _counted(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(client, options, *args, **kwargs)
 
     return build
+
+
+def _formed(original: Callable[..., Any]) -> Callable[..., Any]:
+    """What brings a request into its form would take a parameter for a list of letters. It is left to the request.
+
+    It is called with (data, type), once per request, and awaited by asynchronous clients.
+    """
+
+    @functools.wraps(original)
+    def transform(data: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(held(data), *args, **kwargs)
+
+    return transform
 
 
 def _call(client: Any, options: Any) -> Call | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from agentopt.trace.graph import Graph, Node
+from agentopt.trace.graph import Edge, Graph, Node
 from agentopt.trace.merge import Group
 from agentopt.trace.written import raised
 
-__all__ = ["STEPS", "Outline", "failing", "outline"]
+__all__ = ["STEPS", "Outline", "failing", "outline", "span_of", "sure"]
 
 STEPS = frozenset({"op", "call", "llm", "tool", "exception"})
 """Kinds of nodes that did something; the others were given."""
@@ -61,12 +61,13 @@ def failing(graph: Graph) -> set[int]:
     raised = graph.of_kind("exception")
     inside: dict[int, list[int]] = {}
     for number in raised:
-        inside.setdefault(graph.span(number), []).append(number)
+        inside.setdefault(span_of(graph, number), []).append(number)
     left = inside.get(-1, []) if graph.output < 0 else [graph.output] if graph.output in raised else []
     found: set[int] = set()
     while left:
         found.update(left)
-        left = [max(came) for outer in left if (came := [n for n in inside.get(outer, ()) if _came_of(graph[outer], graph[n])])]
+        came = [[n for n in inside.get(outer, ()) if n not in found and _came_of(graph[outer], graph[n])] for outer in left]
+        left = [max(numbers) for numbers in came if numbers]
     return found
 
 
@@ -78,10 +79,44 @@ def _came_of(outer: Node, inner: Node) -> bool:
     return error is inner.value or raised(outer) == raised(inner)
 
 
+def span_of(graph: Graph, number: int) -> int:
+    """The step around a node, -1 at the top; a file may name one that began later, which is around nothing."""
+    span = graph.span(number)
+    return span if span < number else -1
+
+
+def sure(graph: Graph, number: int) -> tuple[Edge, ...]:
+    """The inputs of a node without guesses that say nothing new.
+
+    A text that went through several hands is found in each. Of those only the last hand before this node is kept: not what is inside
+    of another source, not what another source was given, and not what the call around this node was given.
+    """
+    edges = graph.inputs(number)
+    if not any(edge.how == "inferred" for edge in edges):
+        return edges
+    sources = {edge.source for edge in edges if edge.how != "contains"}
+    outer = span_of(graph, number)
+    passed = {edge.source for edge in graph.inputs(outer) if edge.how in ("arg", "inferred")} if outer >= 0 else set[int]()
+    for source in sources:
+        passed.update(each for each in graph.sources(source) if each != number)
+    kept = [
+        edge for edge in edges if edge.how != "inferred" or (edge.source not in passed and not _inside_any(graph, edge.source, sources))
+    ]
+    return tuple(kept)
+
+
+def _inside_any(graph: Graph, number: int, spans: Set[int]) -> bool:
+    while (outer := span_of(graph, number)) >= 0:
+        if outer in spans:
+            return True
+        number = outer
+    return False
+
+
 def _tree(graph: Graph) -> tuple[tuple[int, ...], tuple[int, ...]]:
     inside: dict[int, list[int]] = {}
     for number in range(len(graph)):
-        inside.setdefault(graph.span(number), []).append(number)
+        inside.setdefault(span_of(graph, number), []).append(number)
     depths = [0] * len(graph)
     order: list[int] = []
     left = inside.get(-1, [])[::-1]
@@ -100,7 +135,7 @@ def _with_spans(graph: Graph, numbers: Iterable[int]) -> dict[int, None]:
     for number in numbers:
         while number >= 0 and number not in found:
             found[number] = None
-            number = graph.span(number)
+            number = span_of(graph, number)
     return found
 
 

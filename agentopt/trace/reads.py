@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from agentopt.trace.context import CURRENT
-from agentopt.trace.values import Linked, type_of
+from agentopt.trace.values import Linked, Proxy, type_of
 
 __all__ = ["Reads"]
 
@@ -22,16 +22,19 @@ def _binary(name: str, call: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
         return call(other, value)
 
     def forward(self: Any, other: Any) -> Any:
-        return self._operate(name, call, other)
+        return NotImplemented if isinstance(other, Proxy) else self._operate(name, call, other)
 
     def reflected(self: Any, other: Any) -> Any:
-        return self._operate(f"r{name}", swapped, other)
+        return NotImplemented if isinstance(other, Proxy) else self._operate(f"r{name}", swapped, other)
 
     return forward, reflected
 
 
 class Reads:
-    """The operators of a parameter. What gives a number, text or container is a node ``op``; what only asks is a read."""
+    """The operators of a parameter. What gives a number, text or container is a node ``op``; what only asks is a read.
+
+    Beside a proxy it is the proxy's operand.
+    """
 
     __slots__ = ()
     name: str
@@ -117,22 +120,22 @@ class Reads:
         raise TypeError(f"parameter {self.name!r} is equal to its current value, which changes, so it has no hash; use its .name or .value")
 
     def __eq__(self, other: object) -> Any:
-        return self._ask(operator.eq, other)
+        return NotImplemented if isinstance(other, Proxy) else self._ask(operator.eq, other)
 
     def __ne__(self, other: object) -> Any:
-        return self._ask(operator.ne, other)
+        return NotImplemented if isinstance(other, Proxy) else self._ask(operator.ne, other)
 
     def __lt__(self, other: Any) -> Any:
-        return self._ask(operator.lt, other)
+        return NotImplemented if isinstance(other, Proxy) else self._ask(operator.lt, other)
 
     def __le__(self, other: Any) -> Any:
-        return self._ask(operator.le, other)
+        return NotImplemented if isinstance(other, Proxy) else self._ask(operator.le, other)
 
     def __gt__(self, other: Any) -> Any:
-        return self._ask(operator.gt, other)
+        return NotImplemented if isinstance(other, Proxy) else self._ask(operator.gt, other)
 
     def __ge__(self, other: Any) -> Any:
-        return self._ask(operator.ge, other)
+        return NotImplemented if isinstance(other, Proxy) else self._ask(operator.ge, other)
 
     # --- what makes something new
 

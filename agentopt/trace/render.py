@@ -19,6 +19,7 @@ from agentopt.trace.listing import listing
 from agentopt.trace.merge import Group, merge
 from agentopt.trace.naming import Names, function_name, identifier, node_names
 from agentopt.trace.outline import Outline, outline
+from agentopt.trace.union import apart
 from agentopt.trace.written import cut, error_text, raised, written
 
 __all__ = ["Problem", "render"]
@@ -54,14 +55,14 @@ class Problem:
 
 
 def render(graphs: Sequence[Graph], token_budget: int = 8000, labels: Sequence[str] = ()) -> Problem:
-    """One problem of any number of runs; ``labels`` say of each what it is, such as the name of its case.
+    """One problem of any number of runs; ``labels`` say of each what it is, such as the name of its case. A ``union`` is several.
 
     The texts together take at most ``token_budget`` tokens by the estimate of ``tokens_of``. The same runs give the same texts. Raises
     ConfigError for a budget that has no room for words.
     """
     if token_budget < LEAST * len(_WEIGHTS):
         raise ConfigError(f"a budget of {token_budget} tokens is too small to show a trace; give at least {LEAST * len(_WEIGHTS)}")
-    told = _Told(graphs, labels)
+    told = _Told(*apart(graphs, labels))
     parts: dict[str, Part] = {name: getattr(told, name) for name in _WEIGHTS}
     texts = {name: part(token_budget) for name, part in parts.items()}
     given = share({name: tokens_of(text) for name, text in texts.items()}, _WEIGHTS, token_budget)
@@ -136,23 +137,26 @@ class _Told:
         return fit([Item(partial(_about, info)) for info in found.values()], "functions", tokens)
 
     def code(self, tokens: int) -> str:
-        for listed in range(len(self.groups), 0, -1):
-            groups = self.groups[:listed]
-            steps = [(rank, place) for place, each in enumerate(groups) for rank in range(min(len(each.view.ranked), tokens))]
-            ranked = [(place, groups[place].view.ranked[rank]) for rank, place in sorted(steps)]
-            text = most_that_fit(lambda n, r=ranked, g=groups: self._listings(g, r[:n]), min(len(ranked), tokens), tokens)
-            if tokens_of(text) <= tokens:
-                return text
-        return self._listings((), ())
+        """As many listings as can be begun with half of the tokens; what is left shows their steps, the most important of each first."""
+        listed, most = 0, len(self.groups)
+        while listed < most:
+            middle = (listed + most + 1) // 2
+            fits = tokens_of(self._listings(middle, ())) <= (tokens // 2 if middle > 1 else tokens)
+            listed, most = (middle, most) if fits else (listed, middle - 1)
+        steps = [(rank, place) for place in range(listed) for rank in range(min(len(self.groups[place].view.ranked), tokens))]
+        ranked = [(place, self.groups[place].view.ranked[rank]) for rank, place in sorted(steps)]
+        return most_that_fit(lambda n: self._listings(listed, ranked[:n]), min(len(ranked), tokens), tokens)
 
-    def _listings(self, groups: Sequence[_Seen], shown: Sequence[tuple[int, int]]) -> str:
+    def _listings(self, listed: int, shown: Sequence[tuple[int, int]]) -> str:
         texts: list[str] = []
-        for place, each in enumerate(groups):
-            numbers = {number for where, number in shown if where == place}
+        numbers: list[set[int]] = [set() for _ in range(listed)]
+        for place, number in shown:
+            numbers[place].add(number)
+        for each, wanted in zip(self.groups, numbers, strict=False):
             head = f"# {self._which(each.runs)}\n" if len(self.groups) > 1 or len(each.runs) > 1 else ""
-            texts.append(f"{head}{listing(each.group.graph, each.view, each.names, numbers, each.named)}")
-        if rest := self.groups[len(groups) :]:
-            runs, steps = sum(len(each.runs) for each in rest), sum(len(each.view.order) for each in rest)
+            texts.append(f"{head}{listing(each.group.graph, each.view, each.names, wanted, each.named)}")
+        if rest := self.groups[listed:]:
+            runs, steps = sum(len(each.runs) for each in rest), sum(len(each.view.order) * len(each.runs) for each in rest)
             texts.append(f"# ... {len(rest):,} more listings of {runs:,} runs with {steps:,} calls")
         return "\n".join(texts)
 

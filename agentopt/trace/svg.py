@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from agentopt.trace.graph import Graph
-from agentopt.trace.picture import Arrow, Box, Picture, draw, seconds_text, tokens_text
+from agentopt.trace.picture import Arrow, Box, Picture, draw, seconds_text, summary, tokens_text
 
 __all__ = ["to_svg"]
 
@@ -59,28 +59,14 @@ def to_svg(graph: Graph, most: int = 40, depth: int | None = None) -> str:
     for number in range(len(picture.boxes)):
         _draw_box(page, number)
     bottom = _draw_remarks(page, main, bottom)
-    page.parts.insert(0, _text(_MARGIN, 30, _summary(graph), _GREY, "b"))
+    page.parts.insert(0, _text(_MARGIN, 30, summary(graph), _GREY, "b"))
     _draw_legend(page, bottom + 16)
     width, height = main + _MAIN + 30 + lanes * _LANE, bottom + 44
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
         f'role="img"><style>{_STYLE}</style>'
     )
-    return "\n".join([head, f"<title>{_xml(_summary(graph))}</title>", *frames, *page.parts, "</svg>"]) + "\n"
-
-
-def _summary(graph: Graph) -> str:
-    steps = sum(len(graph.of_kind(kind)) for kind in ("op", "call", "llm", "tool", "exception"))
-    ends = [node.started + node.seconds for node in graph]
-    models = [node.meta for node in map(graph.__getitem__, graph.of_kind("llm"))]
-    tokens = [(meta.get("tokens_in"), meta.get("tokens_out")) for meta in models]
-    known = [(one, two) for one, two in tokens if isinstance(one, int) and isinstance(two, int)]
-    facts = [f"{steps:,} {'step' if steps == 1 else 'steps'}", *([seconds_text(max(ends))] if ends and max(ends) > 0 else [])]
-    if models:
-        facts.append(f"{len(models):,} {'call' if len(models) == 1 else 'calls'} of models")
-    if known:
-        facts.append(tokens_text((sum(one for one, _ in known), sum(two for _, two in known))))
-    return " · ".join(facts)
+    return "\n".join([head, f"<title>{_xml(summary(graph))}</title>", *frames, *page.parts, "</svg>"]) + "\n"
 
 
 # --- where things are

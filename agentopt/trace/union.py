@@ -8,7 +8,7 @@ from typing import Any
 
 from agentopt.trace.graph import Feedback, Graph, Node
 
-__all__ = ["parts", "union"]
+__all__ = ["apart", "parts", "union"]
 
 _PARTS = "parts"
 
@@ -49,6 +49,16 @@ def parts(whole: Graph) -> list[Graph]:
         found.append(part)
         base = end
     return found or [whole]
+
+
+def apart(graphs: Sequence[Graph], labels: Sequence[str] = ()) -> tuple[list[Graph], list[str]]:
+    """Each union's traces in its place, and a label for each of them, if there are labels."""
+    found = [parts(graph) for graph in graphs]
+    numbered = [
+        [f"{label}, {number} of {len(of)}" if len(of) > 1 else label for number in range(1, len(of) + 1)]
+        for label, of in zip(labels, found, strict=False)
+    ]
+    return [part for of in found for part in of], [label for of in numbered for label in of]
 
 
 def _moved(node: Node, by: int) -> Node:

@@ -6,7 +6,7 @@ import copy
 import inspect
 import random
 import sys
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ from typing import Any, TypeVar, cast
 
 from agentopt.core.calls import Bound
 from agentopt.core.errors import BudgetSpent
-from agentopt.core.metering import METER, Meter, Ticket
+from agentopt.core.metering import METER, PRICES, Meter, Pricing, Ticket
 from agentopt.core.running import RUNNER, CodeRunner
 from agentopt.core.task import Values
 from agentopt.trace.calling import Call, Called, Caller
 from agentopt.trace.params import applied
 from agentopt.trace.recorder import Trace, record
 
-__all__ = ["Attempt", "Fields", "Guest", "Surroundings", "Workflow", "call_metered"]
+__all__ = ["Attempt", "Fields", "Guest", "Surroundings", "Workflow", "call_metered", "put"]
 
 
 class Fields(dict[str, Any]):
@@ -52,6 +52,7 @@ class Surroundings:
     runner: CodeRunner | None = None
     meter: Meter | None = None
     alone: bool = False
+    prices: Pricing | None = None
 
 
 class Workflow:
@@ -65,7 +66,10 @@ class Workflow:
         self._takes_guest = "ctx" in _signature(function)
 
     async def attempt(self, values: Values, given: Any, rng_seed: int, around: Surroundings) -> Attempt:
-        """``given`` is Fields, or the one argument. Raises BudgetSpent, and RunFailed as ``Caller.call`` does."""
+        """``given`` is Fields, or the one argument. Raises BudgetSpent, and RunFailed as ``Caller.call`` does.
+
+        The trace holds its values as they were then, its output, and its exception.
+        """
         traces: list[Trace] = []
         given = _own(given)
         args, kwargs = ((), dict(given)) if isinstance(given, Fields) else ((given,), {})
@@ -79,12 +83,16 @@ class Workflow:
                 for name, value in given.items() if isinstance(given, Fields) else [("input", given)]:
                     trace.input(name, value)
                 if around.runner:
-                    stack.enter_context(_put(RUNNER, around.runner))
+                    stack.enter_context(put(RUNNER, around.runner))
+                if around.prices:
+                    stack.enter_context(put(PRICES, around.prices))
                 if around.alone:
                     stack.enter_context(_seeded(rng_seed))
                 yield
 
         called = await call_metered(self._caller, Call(self._function, args, kwargs, inside), self._seconds, around.meter)
+        if called.error is None and not called.late:
+            traces[0].output(called.value)
         return Attempt(called, traces[0])
 
 
@@ -99,7 +107,7 @@ async def call_metered(caller: Caller, call: Call, seconds: float, meter: Meter 
 
     @contextmanager
     def inside() -> Generator[None]:
-        with _put(METER, gate), call.inside():
+        with put(METER, gate), call.inside():
             yield
 
     try:
@@ -132,7 +140,8 @@ _T = TypeVar("_T")
 
 
 @contextmanager
-def _put(variable: ContextVar[_T], value: _T) -> Generator[None]:
+def put(variable: ContextVar[_T], value: _T) -> Generator[None]:
+    """Inside, the variable has that value."""
     token = variable.set(value)
     try:
         yield
@@ -165,7 +174,11 @@ class _Gate:
         """Set once a request did not fit the budget, whatever its caller made of that."""
         self.shut = False
 
-    def begin(self, model: str, bound: Bound, request: Any) -> Ticket:
+    @property
+    def output_cap(self) -> int | None:
+        return self._meter.output_cap
+
+    def begin(self, model: str, bound: Bound, request: Mapping[str, Any]) -> Ticket:
         self._check()
         try:
             return self._meter.begin(model, bound, request)
@@ -173,7 +186,7 @@ class _Gate:
             self.spent = error
             raise
 
-    async def abegin(self, model: str, bound: Bound, request: Any) -> Ticket:
+    async def abegin(self, model: str, bound: Bound, request: Mapping[str, Any]) -> Ticket:
         self._check()
         try:
             return await self._meter.abegin(model, bound, request)

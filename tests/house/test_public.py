@@ -23,6 +23,7 @@ PUBLIC = [
     "Result",
     "RunFailed",
     "Score",
+    "Stepper",
     "Task",
     "UserError",
     "aevolve",
@@ -34,6 +35,7 @@ PUBLIC = [
     "record",
     "resume",
     "traced",
+    "trainable",
 ]
 
 

@@ -264,6 +264,13 @@ def test_the_best_attempts_come_in_rising_order() -> None:
     assert "said of 6" in remembered([(unsure, admission)])
 
 
+def test_what_is_improved_is_not_shown_twice() -> None:
+    (first, _), (second, _) = tried(1, 0.5), tried(2, 0.6)
+    prompt = shown(entry(excess=0.9), first, second)
+    assert "0.01\n</value>" in section(prompt, "Variables")
+    assert re.findall(r"said of (\d)", section(prompt, "Memory")) == ["2"]
+
+
 def test_attempts_of_others_are_not_its_memory() -> None:
     told, admission = tried(1, 0.5)
     other = replace(told, candidate=replace(told.candidate, optimizer="reevo", memo={}))
@@ -521,8 +528,11 @@ def test_runs_without_a_trace_come_behind_those_with_one() -> None:
 
 
 def test_a_run_that_failed_shows_where() -> None:
-    prompt = traced_prompt((rollout("a"), recorded("one two three four five")))
-    assert "too many steps" in section(prompt, "Code") + section(prompt, "Feedback")
+    failed = replace(rollout("a"), failure=Failure("crash", "Traceback:\n  line 5\nValueError: too many steps"))
+    feedback = section(traced_prompt((failed, recorded("one two three four five"))), "Feedback")
+    assert feedback.startswith("Run 1 (case a): failed: crash: ValueError: too many steps\nOf what ran:")
+    assert "raise ValueError(" in feedback
+    assert "line 5" in section(traced_prompt((failed, b"")), "Feedback")
 
 
 def test_what_is_said_of_the_whole_run_is_said_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,7 +12,10 @@ import pytest
 
 import agentopt
 from agentopt.core.chat import ChatReply, ChatRequest, Usage
+from agentopt.pipeline.optimize import optimize
 from agentopt.testing import make_task
+from agentopt.trace.params import param
+from agentopt.trace.traced import traced
 from tests.optimizers.playing import Watched, run
 from tests.optimizers.test_optoprime import suggesting
 
@@ -33,6 +37,7 @@ def test_a_run_improves_its_seed(options: dict[str, Any], workers: int) -> None:
     assert set(watched.operators) == {"seed", "improve"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", SPREADS)
 @pytest.mark.parametrize("first", [3, 8])
 def test_a_run_that_goes_on_proposes_what_it_would_have_proposed(tmp_path: Path, options: dict[str, Any], first: int) -> None:
@@ -64,6 +69,7 @@ class Slow:
     async def close(self) -> None: ...
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", SPREADS[1:])
 @pytest.mark.parametrize("first", [4, 7])
 def test_answers_that_are_asked_for_at_once_are_paid_once_whenever_the_budget_ends(
@@ -88,8 +94,55 @@ def test_answers_that_are_asked_for_at_once_are_paid_once_whenever_the_budget_en
     assert ids[0] == ids[1]
 
 
+def test_a_workflow_is_improved_by_what_its_traces_show() -> None:
+    style = param("loud", name="style", constraint="one word", projection=lambda text: text.strip().lower())
+    scale = param(1.0, name="scale", bounds=(0.0, 5.0))
+
+    @traced
+    def measure(x: float) -> float:
+        """Scales x."""
+        return x * float(scale)
+
+    @traced
+    def say(value: float) -> str:
+        return f"{style} {value:g}"
+
+    def score(row: Any, output: str) -> tuple[float, str]:
+        wanted = f"calm {3 * row['x']}"
+        return sum(a == b for a, b in zip(output.split(), wanted.split(), strict=True)) / 2, f"wanted {wanted}"
+
+    seen: list[str] = []
+
+    class Reader:
+        """Reads the problem as a model would: what was wanted, and what came."""
+
+        name = "reader"
+
+        async def complete(self, request: ChatRequest) -> ChatReply:
+            prompt = request.messages[1].content
+            seen.append(prompt)
+            word = re.search(r"wanted (\w+) ", prompt)
+            assert word
+            assert "= say(value=measure_1)" in prompt
+            assert "Scales x." in prompt
+            return ChatReply(_suggested(style=f" {word[1].upper()} ", scale=3.0 if len(seen) > 1 else 7.0), "reader", "stop", Usage(9, 9))
+
+        async def close(self) -> None: ...
+
+    rows = [{"x": number} for number in range(1, 13)]
+    best = optimize(
+        lambda x: say(measure(x)), rows, score, budget="3calls", model=Reader(), optimizer="optoprime", params=[style, scale], out=None
+    )
+    assert best.result.best.values == {"style": "calm", "scale": 3.0}
+    assert "must be between 0 and 5" not in seen[0]
+
+
+def _suggested(**values: Any) -> str:
+    return "".join(f"<variable>\n<name>{name}</name>\n<value>{value}</value>\n</variable>\n" for name, value in values.items())
+
+
 def test_as_an_arm_of_auto() -> None:
     watched = Watched("auto", arms="optoprime,tune", polish=2)
-    result = run(watched, "24evals")
+    result = run(watched, "12evals")
     assert result.best.scores["distance"] < result.seed.scores["distance"]
     assert {"improve"} < set(watched.operators)

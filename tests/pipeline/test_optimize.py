@@ -22,6 +22,7 @@ from agentopt.pipeline.report import load_params
 from agentopt.store.sqlite import SqliteStore
 from agentopt.testing import ScriptedModel
 from agentopt.trace.params import Param
+from tests.toys import number_task
 
 ROWS = [{"x": float(x), "answer": 2.0 * x + 1.0} for x in range(16)]
 
@@ -48,7 +49,7 @@ def closeness(row, output):
     return 1 / (1 + error), f"off by {error:.3g}"
 
 
-def found(pipeline=None, data=ROWS, score=closeness, budget="40evals", **options):
+def found(pipeline=None, data=ROWS, score=closeness, budget="12evals", **options):
     return ao.optimize(pipeline or Line(), data, score, budget=budget, **options)
 
 
@@ -391,7 +392,7 @@ def test_another_workflow_or_other_data_are_refused(tmp_path):
     other = Param(1.0, "other")
     with pytest.raises(StoreError, match="the run has the parameter 'offset', which the workflow does not read any more"):
         found(lambda x: other.value * x, budget="6evals", out=tmp_path / "run")
-    ao.evolve("online_bin_packing", budget="3evals", out=tmp_path / "else", executor="inline")
+    ao.evolve(number_task(), budget="3evals", out=tmp_path / "else", executor="inline")
     with pytest.raises(StoreError, match="it holds a run of something else than a workflow"):
         found(budget="6evals", out=tmp_path / "else")
 

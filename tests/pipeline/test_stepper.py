@@ -6,6 +6,8 @@ import asyncio
 import gc
 import json
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -21,6 +23,7 @@ from agentopt.pipeline.stepper import Step, Stepper
 from agentopt.store.sqlite import SqliteStore
 from agentopt.testing.scripted import ScriptedModel
 from agentopt.trace.params import Param
+from tests.house.source import ROOT, clean_environment
 from tests.pipeline.worlds import Asking, Brief, Broken, Counting, Stubborn, answer, params
 
 
@@ -311,6 +314,21 @@ def test_a_folder_that_cannot_be_made(in_tmp: Path):
         say(opt, score=1.0)
 
 
+def test_time_that_ran_out_between_two_steps():
+    _, k = params()
+    with stepper(k, budget="1s", out="run") as opt:
+        assert not say(opt, score=1.0).done
+        for thread in threading.enumerate():
+            if thread.name == "agentopt-stepper":
+                thread.join()
+        assert (k.value, opt.done) == (1, ""), "nobody changes values behind the user's back"
+        step = say(opt, score=2.0)
+        assert step.done == opt.done
+        assert k.value == 0
+        assert load_run("run").status == "failed", "no child was judged in time"
+    assert step.done.startswith("no child could be scored")
+
+
 # --- models ----------------------------------------------------------------------------------------------------------
 
 
@@ -417,10 +435,11 @@ def test_closing_ends_a_step_under_way():
 
 def test_a_closed_stepper_says_so_and_a_forgotten_one_ends_its_thread():
     _, k = params()
-    opt = stepper(k)
+    opt = stepper(k, out="run")
     say(opt, score=1.0)
     opt.close()
     opt.close()
+    assert load_run("run").status == "interrupted"
     opt.backward(None, "", 1.0)
     with pytest.raises(RunFailed, match="the stepper is closed; make a new one, with the same out, to go on"):
         opt.step()
@@ -432,3 +451,27 @@ def test_a_closed_stepper_says_so_and_a_forgotten_one_ends_its_thread():
     gc.collect()
     assert not any(thread.name == "agentopt-stepper" for thread in threading.enumerate())
     Stepper([k]).close()
+
+
+FORGOTTEN = """
+import asyncio
+from agentopt.core.candidate import Proposal
+from agentopt.pipeline.stepper import Stepper
+from agentopt.trace.params import Param
+
+class Threaded:
+    def __init__(self, context): ...
+    def observe(self, entry, admission): ...
+    async def propose(self, view, n, rng):
+        return [Proposal({"k": await asyncio.to_thread(rng.random)})]
+
+opt = Stepper([Param(0.0, "k")], optimizer=Threaded, out=None)
+opt.backward(None, "", 1.0)
+print(opt.step().number)
+"""
+
+
+def test_a_process_may_end_without_closing_anything():
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", FORGOTTEN], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

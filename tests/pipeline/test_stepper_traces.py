@@ -14,7 +14,7 @@ from agentopt.pipeline.stepper import Stepper
 from agentopt.store.sqlite import SqliteStore
 from agentopt.trace.graph import Graph
 from agentopt.trace.jsonl import load
-from agentopt.trace.node import node
+from agentopt.trace.node import Judgement, node
 from agentopt.trace.params import Param
 from agentopt.trace.recorder import record
 from agentopt.trace.traced import traced
@@ -161,8 +161,7 @@ def test_scores_of_traces_and_proxies_are_finite_numbers():
         for score in (math.nan, math.inf):
             with pytest.raises(ValueError, match="give a finite number"):
                 opt.backward(y, "", score)
-            opt.zero_feedback()
-            y.backward("", score)
+            x.feedback.append(Judgement(y, "", {"score": score}))
             with pytest.raises(ValueError, match="give a finite number"):
                 opt.step()
             opt.zero_feedback()

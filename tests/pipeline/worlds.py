@@ -6,9 +6,9 @@ import json
 from random import Random
 from typing import Any
 
-from agentopt import Exhausted, Proposal, Refused
+from agentopt.core.candidate import Proposal
 from agentopt.core.chat import ChatRequest, Message
-from agentopt.core.protocols import OptimizerContext
+from agentopt.core.protocols import Exhausted, OptimizerContext, Refused
 from agentopt.trace.params import Param
 
 SEED = {"prompt": "Answer: {q}", "k": 0}

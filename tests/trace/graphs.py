@@ -23,7 +23,7 @@ def agent(question: str, answer: str = "Paris", error: Exception | None = None, 
     plan = graph.add(Node(0, "call", "plan", "1. look up\n2. say", reads, started=0.001, seconds=0.4))
     graph.add(Node(0, "param", "planner prompt", prompt, (), (), plan, 0.002))
     messages = (("messages", [{"role": "user", "content": "y" * 100}]),)
-    usage = {"input_tokens": 31, "output_tokens": 12, "cost_usd": 0.00021}
+    usage = {"tokens_in": 31, "tokens_out": 12, "cost_usd": 0.00021}
     graph.add(Node(0, "llm", "gpt-4o", "1. look up\n2. say", (Edge(2, "", "inferred"),), messages, plan, 0.003, 0.39, usage))
     style = graph.add(Node(0, "param", "class", "brief", started=0.41))
     inputs = (Edge(plan, "plan"), Edge(given, "question"), Edge(style, "style"))

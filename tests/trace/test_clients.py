@@ -15,11 +15,15 @@ from agentopt.core.metering import METER, PRICES
 from agentopt.testing import FakeLLM, Step
 from agentopt.trace import openai_client
 from agentopt.trace.clients import capture_clients, captured, refuse_unmetered
+from agentopt.trace.flow import shown
+from agentopt.trace.node import node
 from agentopt.trace.params import Param, applied
 from agentopt.trace.recorder import record
 from agentopt.trace.traced import traced
 
 KEY = "sk-never-in-a-node"
+# openai 2 lets the HTTP library's own error through where a stream breaks
+BROKEN = (openai.APIConnectionError, getattr(sys.modules.get("httpx"), "RemoteProtocolError", openai.APIConnectionError))
 TOOLS = [{"type": "function", "function": {"name": "add", "description": "adds", "parameters": {"type": "object", "properties": {}}}}]
 
 
@@ -53,7 +57,9 @@ def say(text):
 
 
 def rows(trace, kind="llm"):
-    return [row for row in trace.rows if row[1] == kind]
+    """As a graph shows them."""
+    found = [row for row in trace.rows if row[1] == kind]
+    return [(*row[:5], {role: shown(kept) for role, kept in (row[5] or {}).items()}, shown(row[6]), *row[7:]) for row in found]
 
 
 def only(trace, kind="llm"):
@@ -119,6 +125,29 @@ def test_parameters_leave_without_a_record_too(client_of):
     with FakeLLM() as server, capture_clients(), applied({"p": "new"}):
         client_of(server).chat.completions.create(model=Param("m", "model"), messages=say(Param("old", "p")))
     assert server.requests[0].body == {"model": "m", "messages": say("new")}
+
+
+def test_proxies_leave_as_their_values_too(client_of):
+    with FakeLLM() as server, looking() as trace:
+        client_of(server).chat.completions.create(model="m", messages=say(node("hello")), temperature=node(0.5))
+    assert server.requests[0].body == {"model": "m", "messages": say("hello"), "temperature": 0.5}
+    assert only(trace)[9]["settings"] == {"temperature": 0.5}
+
+
+def test_what_one_call_said_reaches_the_next_in_the_graph(client_of):
+    system = Param("Answer like a poet.", "system")
+    with FakeLLM([Step("the first answer in full"), Step("the second answer")]) as server, looking() as trace:
+        client = client_of(server)
+        first = client.chat.completions.create(model="m", messages=[{"role": "system", "content": system}, *say("why?")])
+        told = "Judge this text: " + first.choices[0].message.content
+        client.responses.create(model="n", input=told)
+    graph = trace.graph()
+    one, two = graph.of_kind("llm")
+    (read,) = graph.of_kind("param")
+    assert read in graph.sources(one)
+    assert one in graph.sources(two)
+    assert graph[one].meta["tokens_out"] == 5
+    assert (graph[two].name, graph[two].value) == ("n", "the second answer")
 
 
 def test_tool_calls_are_the_value(client_of):
@@ -283,7 +312,7 @@ def test_a_stream_that_is_left_early_is_a_node_all_the_same(client_of, how):
 
 
 def test_a_stream_that_breaks_says_so(client_of):
-    with FakeLLM([Step("one two three", fault="cut")]) as server, looking() as trace, pytest.raises(openai.APIConnectionError):
+    with FakeLLM([Step("one two three", fault="cut")]) as server, looking() as trace, pytest.raises(BROKEN):
         list(client_of(server).chat.completions.create(model="m", messages=say("x"), stream=True))
     assert only(trace)[9]["error"] == "connection"
     assert only(trace)[9]["complete"] is False
@@ -325,7 +354,7 @@ async def test_async_errors_and_cancelled_calls():
         client = async_client_of(server)
         with pytest.raises(openai.InternalServerError):
             await client.chat.completions.create(model="m", messages=say("x"))
-        with pytest.raises(openai.APIConnectionError):
+        with pytest.raises(BROKEN):
             [_ async for _ in await client.chat.completions.create(model="m", messages=say("x"), stream=True)]
         call = asyncio.create_task(client.chat.completions.create(model="m", messages=say("x")))
         await asyncio.to_thread(server.wait_for_requests, 3)
@@ -522,7 +551,7 @@ def test_what_ends_a_call_is_told_to_the_meter(client_of):
         for expected in (openai.RateLimitError, openai.InternalServerError):
             with pytest.raises(expected):
                 chat.create(model="m", messages=say("x"))
-        with pytest.raises(openai.APIConnectionError):
+        with pytest.raises(BROKEN):
             list(chat.create(model="m", messages=say("x"), stream=True))
         list(chat.create(model="m", messages=say("x"), stream=True))
         list(chat.create(model="m", messages=say("x"), stream=True, stream_options={"include_usage": True}))

@@ -11,6 +11,7 @@ import pytest
 from agentopt.core.metering import METER
 from agentopt.testing import FakeLLM, Step
 from agentopt.trace.clients import capture_clients, captured
+from agentopt.trace.flow import shown
 from agentopt.trace.params import Param
 from agentopt.trace.recorder import record
 
@@ -18,7 +19,9 @@ KEY = "sk-never-in-a-node"
 
 
 def rows(trace, kind="llm"):
-    return [row for row in trace.rows if row[1] == kind]
+    """As a graph shows them."""
+    found = [row for row in trace.rows if row[1] == kind]
+    return [(*row[:5], {role: shown(kept) for role, kept in (row[5] or {}).items()}, shown(row[6]), *row[7:]) for row in found]
 
 
 def say(text):

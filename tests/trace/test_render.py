@@ -11,6 +11,7 @@ from agentopt.core.errors import ConfigError
 from agentopt.core.quoting import tokens_of
 from agentopt.trace.graph import Edge, Feedback, Graph, Node, ParamInfo
 from agentopt.trace.naming import Names, function_name, identifier
+from agentopt.trace.picture import draw
 from agentopt.trace.render import Problem, render
 from tests.trace.graphs import agent, any_graph, chain
 
@@ -187,6 +188,37 @@ def test_a_wide_call_names_some_of_its_arguments() -> None:
     assert lines[1].endswith("x7 and 42 more")
 
 
+@pytest.mark.parametrize("spans", [(0, 1, 2), (1, 0, 1), (2, 2, 2), (2, 1, 0)])
+def test_spans_that_cannot_be_are_at_the_top(spans: tuple[int, ...]) -> None:
+    graph = Graph()
+    for span in spans:
+        graph.add(Node(0, "exception", "f", ValueError("no"), span=span))
+    graph.output = 2
+    assert steps(render([graph], 300).code) == 3
+    assert sum(len(box.nodes) for box in draw(graph).boxes) == 3
+
+
+def test_a_container_holds_what_was_traced_in_it() -> None:
+    graph = Graph()
+    made = graph.add(Node(0, "call", "fill", "a text"))
+    graph.add(Node(0, "llm", "m", "fine", (Edge(made, "messages"),), (("messages", ["a text"]),)))
+    assert render([graph]).code.splitlines()[1] == "m_1 = m(messages=['a text'])  # holds fill_1"
+
+
+def test_of_guesses_only_the_last_hand_before_is_told() -> None:
+    graph = Graph()
+    text = "a text that went through several hands"
+    plan = graph.add(Node(0, "call", "plan", text))
+    inner = graph.add(Node(0, "llm", "m", text, span=plan))
+    fill = graph.add(Node(0, "call", "fill", f"{text}!", (Edge(plan, "x"),)))
+    guesses = tuple(Edge(source, "text", "inferred") for source in (plan, inner, fill))
+    ask = graph.add(Node(0, "call", "ask", "fine", guesses))
+    graph.add(Node(0, "llm", "m", "fine", guesses, span=ask))
+    lines = render([graph]).code.splitlines()
+    assert lines[3] == "ask_1 = ask()  # perhaps from fill_1"
+    assert lines[4] == "    m_2 = m()"
+
+
 def test_values_of_strangers_cannot_do_anything() -> None:
     class Mean:
         def __repr__(self) -> str:
@@ -212,7 +244,7 @@ def test_no_run_has_nothing_to_say() -> None:
     assert set(render([]).parts.values()) == {""}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(any_graph(), max_size=4), st.integers(200, 3000))
 def test_the_budget_is_kept_and_everything_is_counted(graphs: list[Graph], budget: int) -> None:
     problem = render(graphs, budget)

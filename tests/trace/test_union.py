@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from agentopt.trace.graph import Edge, Feedback, FunctionInfo, Graph, Node, ParamInfo
-from agentopt.trace.union import parts, union
+from agentopt.trace.jsonl import dump, load
+from agentopt.trace.render import render
+from agentopt.trace.union import apart, parts, union
 
 
 def workflow(question: str, name: str = "ask", said: bool = True) -> Graph:
@@ -49,3 +51,15 @@ def test_one_trace_stays_what_it_is():
     assert union([graph]) is graph
     assert parts(graph) == [graph]
     assert len(union([])) == 0
+
+
+def test_a_union_is_shown_as_its_runs_are():
+    graphs = [workflow("a"), workflow("b")]
+    whole = load(dump(union(graphs)))
+    assert render([whole]) == render(graphs)
+    told = render([whole, workflow("c")], labels=["case x", "case y"])
+    assert told.code.count("ask(") == 1, "runs of one structure have one listing"
+    for label in ("case x, 1 of 2", "case x, 2 of 2", "case y"):
+        assert label in told.feedback
+    assert apart([whole, graphs[0]], ["p", "q"])[1] == ["p, 1 of 2", "p, 2 of 2", "q"]
+    assert apart([whole])[1] == []

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentopt.trace.written import cut, error_text, written
@@ -35,6 +35,7 @@ def test_errors_are_their_type_and_what_they_say() -> None:
     assert error_text({"type": "KeyError"}) == "{'type': 'KeyError'}"
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.recursive(st.text() | st.integers() | st.binary(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
     st.integers(20, 200),

@@ -22,9 +22,11 @@ class ParameterContainer(NodeContainer):
     """Something that has parameters: its own, those of its trainable methods, and those of the containers among its attributes."""
 
     def parameters(self) -> list[ParameterNode]:
-        """All parameters, each once, those of containers inside too."""
+        """All parameters, each once, those of containers inside too. Those without a name get that of the attribute."""
         found: dict[int, ParameterNode] = {}
-        for held in self.parameters_dict().values():
+        for name, held in self.parameters_dict().items():
+            if isinstance(held, ParameterNode):
+                held.call_it(name)
             for one in held.parameters() if isinstance(held, ParameterContainer) else [held]:
                 found[id(one)] = one
         return list(found.values())

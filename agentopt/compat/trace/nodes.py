@@ -184,7 +184,7 @@ class ParameterNode(Node):
     ``param`` is the parameter behind it, so a candidate that is applied counts here too.
     """
 
-    __slots__ = ("_held", "trainable")
+    __slots__ = ("_held", "_unnamed", "trainable")
     trainable: bool
 
     def __init__(
@@ -202,8 +202,14 @@ class ParameterNode(Node):
         self.op = param or _param_of(value, description or "", constraint or "", trainable)
         ours.Node.__init__(self, value, self.op, (), name or type(value).__name__)
         self.trainable = trainable
+        self._unnamed = param is None and not name
         if param is None:
-            self.param.name = re.sub(r"\W+", "_", name) if name else f"{self.label}{self.serial}"
+            self.param.name = _identifier(name or type(value).__name__)
+
+    def call_it(self, name: str) -> None:
+        """The name that an optimizer knows it by, unless it was given one."""
+        if self._unnamed:
+            self.param.name = _identifier(name)
 
     @property
     def param(self) -> Param:
@@ -231,6 +237,10 @@ class ParameterNode(Node):
     def _twin(self) -> Node:
         said = {"description": self._description, "constraint": self._constraint}
         return ParameterNode(self.value, name=self.label, trainable=self.trainable, param=_alike(self.param), **said)
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W|^(?=\d)", "_", name)
 
 
 def _alike(param: Param) -> Param:

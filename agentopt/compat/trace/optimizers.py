@@ -6,6 +6,7 @@ values. Without scores these are the newest, as in Trace.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -136,7 +137,7 @@ class OptoPrime:
         before = {name: param.parameter().initial for name, param in self._named.items()}
         step = self.stepper.blocking_step()
         if verbose:
-            print(_story(step))
+            sys.stdout.write(f"{_story(step)}\n")
         changed = {node: step.changed[name][1] for name, node in self.parameter_dict.items() if name in step.changed}
         if bypassing:
             for name in step.changed:

@@ -198,3 +198,29 @@ def test_a_function_may_change_what_it_is_given(make, wrap) -> None:
     change(wrapped)
     assert given["a"] == 1
     assert "a" in wrapped
+
+
+def test_names_that_mean_nothing_yet_and_objects_that_cannot_be_sent() -> None:
+    class Held:
+        def __call__(self):
+            return 1
+
+    held, ready = Held(), lambda: later
+
+    @bundle(trainable=True)
+    def fun(x):
+        return (held, ready, later, x)[-1]
+
+    fun.parameter._data = "def fun(x):\n    return x if x else held\n"
+    assert fun(3) == 3
+    with pytest.raises(CodeFailed, match="held"):
+        fun(0)
+    fun.parameter._data = "def fun(x):\n    return later\n"
+    with pytest.raises(CodeFailed, match="later"):
+        fun(0)
+    later = 5
+    assert fun(0) == 5
+    assert fun.parameter.param.entry == "fun"
+    twin = fun.detach()
+    assert twin.parameter.param.entry == "fun"
+    assert twin(0) == 5

@@ -198,6 +198,13 @@ def test_an_error_comment_does_not_stay() -> None:
     assert fun.info["error_comment"] is None
 
 
+def test_a_line_without_a_source_has_no_comment() -> None:
+    names: dict = {}
+    exec("def typed(x):\n    return 1 / x\n", names)
+    error = failing(bundle()(names["typed"]), 0)
+    assert error.exception_node.info["error_comment"] == "(ZeroDivisionError) division by zero"
+
+
 def test_an_early_error_of_an_agent_reaches_the_code_that_raised() -> None:
     @model
     class Agent:

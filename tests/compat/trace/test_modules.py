@@ -89,7 +89,7 @@ def test_the_decorator_keeps_name_and_place() -> None:
     assert (Decorated.__name__, Decorated.__module__, Decorated.__doc__) == ("Decorated", __name__, "Its words.")
     assert isinstance(made, Module)
     assert model(Decorated) is Decorated
-    assert len(made.parameters()) == 3
+    assert [parameter.param.name for parameter in made.parameters()] == ["add", "offset", "prompt"]
     assert made(2.5) == 7
     assert made(2.5).parameter_dependencies == {made.offset, made.add.parameter}
 
@@ -191,6 +191,7 @@ def test_export_says_what_it_cannot() -> None:
 def test_containers_of_parameters() -> None:
     a = Seq([1, node(2, trainable=True), Seq(3, node(4, trainable=True), 5)])
     assert [p.data for p in a.parameters()] == [2, 4]
+    assert [p.param.name for p in a.parameters()] == ["_1", "_1"]
     assert Seq([1, 2, Seq(3)]).parameters() == []
     b = Map({"a": 1, "b": node(2, trainable=True), node("c", trainable=True): 3, "d": a})
     assert sorted(str(p.data) for p in b.parameters()) == ["2", "2", "4", "c"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from agentopt.compat.trace import GRAPH, ExceptionNode, ExecutionError, MessageNode, Node, ParameterNode, node, operators, stop_tracing
+from agentopt.trace.jsonl import dump, load
 from agentopt.trace.node import graph_of
 from agentopt.trace.node import node as plain_proxy
 from agentopt.trace.params import Param
@@ -294,6 +295,9 @@ def test_descriptions_and_names() -> None:
     assert len({node(1).name for _ in range(100)}) == 100
     assert (x.type, x.is_root, x.is_leaf, (x + 1).is_root, x.level, (x + 1 + 1).level) == (int, True, True, False, 0, 2)
     assert x.info is None
+    assert p.param.name == "p"
+    assert node("a", trainable=True).param.name == "str"
+    assert node("a", name="my 1st", trainable=True).param.name == "my_1st"
     assert (x + 1).info["fun_name"] == "add"
     assert node(x + 1, name="ignored").data == 2
 
@@ -348,8 +352,9 @@ def test_a_graph_of_three_thousand_operations_is_saved() -> None:
     z = x
     for _ in range(3000):
         z = z + 1
-    graph = graph_of(z)
+    graph = load(dump(graph_of(z)))
     assert len(graph.of_kind("op")) == 3000
+    assert (graph.value(graph.output), graph.params["x"].kind) == (3001, "value")
     assert pickle.loads(pickle.dumps(z)).data == 3001
     assert copy.deepcopy(z).data == 3001
 
