@@ -335,9 +335,11 @@ async def _drive(job: assembly.Job, parts: Parts, writer: SummaryWriter, interru
         if writer.paid:
             writer.write(run.state)
         raise
-    except BaseException:
+    except BaseException as error:
         with suppress(StoreError):  # the error that is under way says more
             writer.write(run.state)
+            if isinstance(error, RunFailed) and run.state.best_id:
+                error.found = read_result(run.state, store, writer.folder)
         raise
     if isinstance(store, SqliteStore):
         store.verify()  # below level 2 a candidate can write into the run folder: then the run must not end in silence

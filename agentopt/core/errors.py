@@ -17,6 +17,8 @@ AgentoptError
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "AgentoptError",
     "BudgetSpent",
@@ -70,7 +72,9 @@ class MissingExtra(UserError):
 
 
 class RunFailed(AgentoptError):
-    """The run stopped without a result for a reason that is not bad input."""
+    """The run stopped without a result for a reason that is not bad input. ``found`` is what there was by then, a ``Result``."""
+
+    found: Any = None
 
 
 class BudgetSpent(AgentoptError):

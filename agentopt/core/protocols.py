@@ -24,6 +24,7 @@ __all__ = [
     "ExecutorContext",
     "Exhausted",
     "ManySession",
+    "Noting",
     "ObservesRefusals",
     "Optimizer",
     "OptimizerContext",
@@ -276,6 +277,14 @@ class Executor(Protocol):
     def sandbox(self) -> str: ...
     async def open(self, candidate: Candidate) -> Session: ...
     async def close(self) -> None: ...
+
+
+class Noting(Executor, Protocol):
+    """An executor that has something to say of the run as a whole."""
+
+    def take_notes(self) -> Sequence[str]:
+        """What a reader of the result has to know, once each."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ _T = TypeVar("_T")
 
 
 def run_sync(work: Callable[[Interruptible], Awaitable[_T]], instead: str) -> _T:
-    """Runs it in an event loop of its own; Ctrl-C stops the loops that it hands over. Raises RuntimeError where one is running already."""
+    """Runs it in an event loop of its own. Ctrl-C stops the loops that it hands over, and before it does all of it.
+
+    Raises RuntimeError where an event loop is running already.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -31,16 +34,13 @@ def run_sync(work: Callable[[Interruptible], Awaitable[_T]], instead: str) -> _T
         with _signals_stop() as interruptible:
             return await work(interruptible)
 
-    try:
-        return asyncio.run(main())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    return asyncio.run(main())
 
 
 @contextmanager
 def _signals_stop() -> Generator[Interruptible]:
     """The first SIGINT or SIGTERM asks the loop to stop; a second one is not caught any more."""
-    running, whole = asyncio.get_running_loop(), asyncio.current_task()
+    running = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     stop: list[Loop] = []
 
@@ -49,8 +49,6 @@ def _signals_stop() -> Generator[Interruptible]:
             running.remove_signal_handler(number)
         for loop in stop:
             loop.interrupt()
-        if whole and not stop:  # nothing has begun that could be brought to a good end
-            whole.cancel()
 
     def interruptible(loop: Loop) -> None:
         stop.append(loop)

@@ -55,6 +55,7 @@ class _Box:
                 if self._session is None:
                     self._session = await self._run.parts.executor.open(self._candidate)
                 rollouts = await _do(self._session, jobs)
+                self._run.take_notes()
             except InfrastructureError as error:
                 why = str(error)
             else:

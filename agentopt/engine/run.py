@@ -93,6 +93,11 @@ class Run:
         if not self.state.infrastructure_noted:
             self.append("note", {"kind": "infrastructure", "text": text})
 
+    def take_notes(self) -> None:
+        """What the executor has to say of the run as a whole: ``core.protocols.Noting``."""
+        for text in getattr(self.parts.executor, "take_notes", tuple)():
+            self.append("note", {"kind": "warning", "text": text})
+
     def tell(self, entry: Entry, admission: Admission, ticket: int, provisional: Provisional | None = None) -> None:
         """Log what the archive decided and let the optimizer know."""
         candidate = entry.candidate

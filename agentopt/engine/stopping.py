@@ -18,6 +18,8 @@ _JUDGED_FROM = 10
 _SCORER_ERRORS_ALLOWED = 0.2
 _ERRORS_AT_FIRST, _REFUSALS_AT_FIRST, _REFUSALS = 5, 8, 30
 """Asks in a row that brought nothing: without any reply, or without a usable one, before a child has a score; and after."""
+_NO_IDEA, _NO_IDEAS = frozenset({"no_change", "unchanged"}), 8
+"""Refusals that leave everything as it was, and how many of them in a row end the search."""
 _NAMED_WRONG = frozenset({"auth", "not_found"})
 _NEVER_REACHED = frozenset({"connection", "bad_request"})
 _OPENING_SECONDS = 0.5
@@ -115,6 +117,10 @@ class Stopping:
     def note_refusal(self, answer: Refused) -> None:
         """An ask that brought nothing. Raises RunFailed when models bring nothing else: that would cost money for ever."""
         self._refusals.append(answer)
+        last = self._refusals[-_NO_IDEAS:]
+        if len(last) == _NO_IDEAS and all(other.kind in _NO_IDEA for other in last):
+            self.exhausted = f"the last {_NO_IDEAS} asks left everything as it was"
+            return
         most = _REFUSALS
         if not self._run.state.scored_children:
             most = _ERRORS_AT_FIRST if all("error" in other.memo for other in self._refusals) else _REFUSALS_AT_FIRST

@@ -61,6 +61,10 @@ class Pipeline:
         self._sessions.add(session)
         return session
 
+    def take_notes(self) -> list[str]:
+        """Threads that passed their deadline: said once."""
+        return self._shared.trials.take_notes()
+
     async def close(self) -> None:
         """Threads that passed their deadline and still run are left to themselves."""
         for session in list(self._sessions):
@@ -122,7 +126,7 @@ class Trials:
         for name in ("pipeline", "score"):
             if name not in task.functions:
                 raise TaskError(f"task {task.name!r} has no {name}; the executor pipeline needs functions['pipeline'] and @task.score")
-        self._caller = Caller()
+        self._caller, self._said = Caller(), False
         self._workflow = Workflow(task.functions["pipeline"], task.limits.seconds, self._caller)
         self._score, self._limits, self._meter = task.functions["score"], task.limits, meter
         self._code = _Code(wish, task.limits)
@@ -131,6 +135,13 @@ class Trials:
         self._hooks = ExitStack()
         self._hooks.enter_context(capture_clients())
         self._hooks.enter_context(carried())
+
+    def take_notes(self) -> list[str]:
+        """As ``Pipeline.take_notes``."""
+        if not self._caller.left or self._said:
+            return []
+        self._said = True
+        return ["a call of the workflow passed its deadline in a thread, which nobody can end: it was left to itself (said once a run)"]
 
     def close(self) -> None:
         """May be called twice."""

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
-from agentopt import api, loading, models, plugins, settings
+from agentopt import api, loading, models, settings
 from agentopt.api import OptimizerSpec
 from agentopt.core.budget import parse_budget
 from agentopt.core.chat import ChatModel
-from agentopt.core.errors import ConfigError, StoreError, TaskError
+from agentopt.core.errors import ConfigError, RunFailed, StoreError, TaskError
 from agentopt.core.fold import RunState, fold
 from agentopt.core.protocols import Wish
 from agentopt.core.task import Limits, Objective, Parameter, Task
@@ -34,7 +34,7 @@ __all__ = ["OptimizeOptions", "aoptimize", "optimize"]
 
 _WORKERS = 8
 _SECONDS = 300.0
-_WITH_A_MODEL, _WITHOUT = "auto", "memetic"
+_WITH_A_MODEL, _WITHOUT = "optoprime", "memetic"
 _UNCOUNTED = {
     "anthropic": "anthropic",
     "boto3": "boto3",
@@ -97,7 +97,8 @@ def optimize(
 
     The first pass, over at most 20 of the rows that the search gets, finds the parameters; it is the first part of what the seed takes, in
     rollouts and in calls of models. Ctrl-C ends the run cleanly. Raises UserError for bad input (nothing is left on disk then) and
-    RunFailed when the run cannot go on. Where an event loop is running already, as in a notebook, await ``aoptimize``.
+    RunFailed when the run cannot go on; but one that found something better before it failed is returned, with the status ``failed``.
+    Where an event loop is running already, as in a notebook, await ``aoptimize``.
     """
     instead = "await agentopt.pipeline.optimize.aoptimize(...)"
     return run_sync(lambda interruptible: _optimize(_Wanted(pipeline, data, score, budget, options), interruptible), instead)
@@ -192,13 +193,19 @@ async def _optimize(wanted: _Wanted, interruptible: Interruptible) -> Optimized:
     task.functions["known"] = found
     notes = [data.note, wanted.unmetered(how.tally.calls)]
     if before:
-        result = await _go_on(wanted, task, before, interruptible)
+        run = _go_on(wanted, task, before, interruptible)
     else:
         task.objectives = objectives_of(found, wanted.options.get("floor"))
         _settle_failures(task)
         options, note = _search(wanted, task)
         notes.append(note)
-        result = await api.aevolve(task, interruptible=interruptible, **options)
+        run = api.aevolve(task, interruptible=interruptible, **options)
+    try:
+        result = await run
+    except RunFailed as error:
+        result = error.found
+        if result is None or result.best.id == result.seed.id:
+            raise
     return Optimized(result, found.params, tuple(note for note in notes if note))
 
 
@@ -211,20 +218,17 @@ def _search(wanted: _Wanted, task: Task) -> tuple[api.EvolveOptions, str]:
     """How to search, and what a reader has to know of it. Raises ConfigError if nothing could be searched."""
     options = cast("dict[str, Any]", wanted.options)
     found: dict[str, Any] = {name: options[name] for name in (*_PASSED_ON, "model", "optimizer") if name in options}
-    # one candidate at a time, whose rows are tried at once; more of them only if the rows do not keep the workers busy
-    rows = len(cast("Mapping[str, Sequence[Any]]", task.cases)["train"]) * task.repeats
-    ahead = max(0, wanted.workers // rows - 1)
-    found |= {"budget": wanted.budget, "workers": wanted.workers, "deterministic": True, "look_ahead": ahead}
+    found |= {"budget": wanted.budget, "workers": wanted.workers, "deterministic": True, "look_ahead": 0}
     found |= {"rng_seed": options.get("rng_seed", 0), "out": wanted.out, "executor": "pipeline"}
-    if "optimizer" in found:
-        return cast("api.EvolveOptions", found), ""
-    if "model" in found or os.environ.get("AGENTOPT_MODEL"):
-        return cast("api.EvolveOptions", found | {"optimizer": _with_a_model()}), ""
-    return cast("api.EvolveOptions", found | {"optimizer": _WITHOUT}), _without_a_model(task.resolved)
-
-
-def _with_a_model() -> str:
-    return "optoprime" if "optoprime" in plugins.names("optimizers") else _WITH_A_MODEL
+    note = ""
+    if "model" not in found and not os.environ.get("AGENTOPT_MODEL"):
+        # a model learns from each candidate before it gives the next; without one, more are tried where the rows leave workers idle
+        rows = len(cast("Mapping[str, Sequence[Any]]", task.cases)["train"]) * task.repeats
+        found["look_ahead"] = max(0, wanted.workers // rows - 1)
+        if "optimizer" not in found:
+            found["optimizer"], note = _WITHOUT, _without_a_model(task.resolved)
+    found.setdefault("optimizer", _WITH_A_MODEL)
+    return cast("api.EvolveOptions", found), note
 
 
 def _without_a_model(parameters: Mapping[str, Parameter]) -> str:

@@ -37,7 +37,7 @@ class Best:
 
 def _set(params: Iterable[Param], values: Values, trust: bool, way: str) -> None:
     changed = [param for param in params if param.name in values and param.parameter().initial != values[param.name]]
-    code = [param.name for param in changed if param.kind == "code"]
+    code = [param.name for param in changed if param.kind == "code" and not getattr(param, "trust", False)]
     if code and not trust:
         raise ConsentError(f"{', '.join(code)} is code that this process would run with your rights; {way} if you trust it")
     for param in changed:

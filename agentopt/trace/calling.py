@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import threading
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -87,18 +88,24 @@ class Caller:
 
 
 def show_error(error: BaseException) -> str:
-    """Its traceback, in lines of the user's code alone."""
+    """Its traceback without our frames. Files go by their names: where they lie says nothing, and differs between machines."""
     shown = traceback.TracebackException.from_exception(error)
     parts: list[traceback.TracebackException | None] = [shown]
     while parts:
         if part := parts.pop():
-            part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if not _is_ours(frame.filename)])
+            part.stack = traceback.StackSummary.from_list([_placed(frame) for frame in part.stack if not _is_ours(frame.filename)])
             parts += [part.__cause__, part.__context__]
     return "".join(shown.format()).rstrip()
 
 
+def _placed(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    _ = frame.line  # read while the file can be found
+    frame.filename = Path(frame.filename).name
+    return frame
+
+
 def _is_ours(file: str) -> bool:
-    return Path(file).is_relative_to(_PACKAGE) and not Path(file).is_relative_to(_PACKAGE / "_bundled")
+    return file == contextlib.__file__ or (Path(file).is_relative_to(_PACKAGE) and not Path(file).is_relative_to(_PACKAGE / "_bundled"))
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -126,8 +133,8 @@ async def _in_loop(call: Call) -> Called:
     try:
         with call.inside():
             value = await call.function(*call.args, **call.kwargs)
-            if inspect.isasyncgen(value):
-                value = await _items(value)
+            if isinstance(value, AsyncGenerator):
+                value = await _items(cast("AsyncGenerator[Any]", value))
     except (Exception, SystemExit) as error:
         return Called(error=error, wall=perf_counter() - began)
     return Called(value, wall=perf_counter() - began)
@@ -169,9 +176,9 @@ class _Thread:
         """What is to be awaited, is awaited in the loop; what is a stream, is read to its end."""
         if inspect.isawaitable(value):
             value = self._wait(_awaited(value))
-        if inspect.isasyncgen(value):
-            return self._wait(_items(value))
-        return list(cast("Generator[Any]", value)) if inspect.isgenerator(value) else value
+        if isinstance(value, AsyncGenerator):
+            return self._wait(_items(cast("AsyncGenerator[Any]", value)))
+        return list(cast("Generator[Any]", value)) if isinstance(value, Generator) else value
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         self._awaited = asyncio.run_coroutine_threadsafe(work, self._loop)

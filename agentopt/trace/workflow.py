@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,7 @@ from agentopt.core.task import Values
 from agentopt.trace.calling import Call, Called, Caller
 from agentopt.trace.params import applied
 from agentopt.trace.recorder import Trace, record
+from agentopt.trace.traced import traced
 
 __all__ = ["Attempt", "Fields", "Guest", "Surroundings", "Workflow", "call_metered", "put"]
 
@@ -62,7 +64,7 @@ class Workflow:
     """
 
     def __init__(self, function: Callable[..., Any], seconds: float, caller: Caller) -> None:
-        self._function, self._seconds, self._caller = function, seconds, caller
+        self._function, self._seconds, self._caller = _recorded(function), seconds, caller
         self._takes_guest = "ctx" in _signature(function)
 
     async def attempt(self, values: Values, given: Any, rng_seed: int, around: Surroundings) -> Attempt:
@@ -117,6 +119,13 @@ async def call_metered(caller: Caller, call: Call, seconds: float, meter: Meter 
     if gate.spent:
         raise gate.spent
     return called
+
+
+def _recorded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Its calls are the outermost nodes of traces, whether it is ``@traced`` or not."""
+    code = getattr(function, "__code__", None)
+    ours = code is not None and Path(code.co_filename).parent == Path(__file__).parent
+    return function if ours or isinstance(function, type) else traced(function)
 
 
 def _signature(function: Callable[..., Any]) -> Collection[str]:

@@ -235,6 +235,9 @@ async def test_wait_exhausted_and_refused():
     world = World(optimizer=Scripted(Refused("empty", {"a": 1}), [Proposal({"x": 1})], Exhausted("done")))
     state = await world.run()
     assert state.failures == {"refused": 1}
+    content = [*(Refused("no_change" if number % 2 else "unchanged") for number in range(8))]
+    state = await World(optimizer=Scripted([Proposal({"x": 1})], *content[1:], Refused("empty"), *content)).run()
+    assert (state.status, state.why) == ("exhausted", "the last 8 asks left everything as it was")
     with pytest.raises(RunFailed, match="must propose, wait"):
         await World(optimizer=Scripted(None)).run()
     with pytest.raises(RunFailed, match="parameter 'y'"):

@@ -24,6 +24,7 @@ from agentopt.core.task import Case, Limits, Objective, Parameter, Score, Task
 from agentopt.executors.pipeline import Pipeline
 from agentopt.trace import calling
 from agentopt.trace.params import Param
+from agentopt.trace.traced import traced
 from agentopt.trace.workflow import Fields
 
 PREFIX = Param("Hello", "prefix")
@@ -104,7 +105,7 @@ class Agent:
         return await later(name)
 
 
-WAYS = [greet, later, lambda name: later(name), partial(later), Agent(), Agent().__call__]
+WAYS = [greet, traced(greet), later, traced(later), lambda name: later(name), partial(later), Agent(), Agent().__call__]
 
 
 @pytest.mark.parametrize("pipeline", WAYS)
@@ -112,7 +113,10 @@ async def test_sync_and_async_of_every_kind(pipeline):
     assert (await once(make_task(pipeline), prefix="Hi")).scores == {"right": 1.0}
 
 
-@pytest.mark.parametrize("pipeline", [streamed, streamed_later, partial(streamed)])
+STREAMS = [streamed, streamed_later, partial(streamed), traced(streamed), traced(streamed_later)]
+
+
+@pytest.mark.parametrize("pipeline", STREAMS)
 async def test_a_stream_is_read_to_its_end_under_the_candidates_values(pipeline):
     task = make_task(pipeline, lambda case, output, measured: "".join(output) == case.expected)
     assert (await once(task, prefix="Hi")).scores == {"right": 1.0}
@@ -293,6 +297,9 @@ async def test_a_thread_past_its_deadline_is_left_and_the_run_goes_on():
             failure = (await session.rollout("ann", 0, 7)).failure
             assert failure == Failure("timeout", "no output within limits.seconds: 0.05 s, and its thread cannot be ended")
             assert (await session.rollout("bob", 0, 7)).scores == {"right": 1.0}
+            (note,) = executor.take_notes()
+            assert "was left to itself" in note
+            assert executor.take_notes() == []
     finally:
         go.set()
 

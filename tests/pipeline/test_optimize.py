@@ -12,6 +12,7 @@ import pytest
 
 import agentopt as ao
 from agentopt.core.calls import Bound
+from agentopt.core.candidate import Proposal
 from agentopt.core.chat import Usage
 from agentopt.core.errors import ConfigError, ConsentError, RunFailed, SeedFailed, StoreError, TaskError
 from agentopt.core.events import canonical
@@ -171,10 +172,23 @@ def test_a_model_rewrites_a_prompt():
 
 def test_with_a_model_named_the_default_optimizer_asks_it():
     prompt = Param("Say hello", "prompt")
-    model = ScriptedModel(["nothing of use"])
+    score = lambda row, output: len(output) / 100  # noqa: E731
+
+    def asked(*lines, budget="9evals"):
+        model = ScriptedModel([*lines])
+        return ao.optimize(lambda name: prompt.value, [{"name": "A"}], score, budget=budget, model=model), model
+
     with pytest.raises(RunFailed, match="brought nothing usable"):
-        ao.optimize(lambda name: prompt.value, [{"name": "A"}], lambda row, output: 1.0, budget="9evals", model=model)
-    assert model.requests
+        asked("nothing of use")
+    better = "<variable>\n<name>prompt</name>\n<value>\nSay hello to all of them\n</value>\n</variable>"
+    optimized, model = asked(better)
+    assert (optimized.result.status, optimized.result.why) == ("exhausted", "the last 8 asks left everything as it was")
+    assert "#Variables" in str(model.requests[0].messages)
+    assert "#Code" in str(model.requests[0].messages)
+    assert optimized.best.values == {"prompt": "Say hello to all of them"}
+    optimized, _ = asked(better, "nothing of use")
+    assert optimized.result.status == "failed", "what was found before it failed is not lost"
+    assert optimized.best.values == {"prompt": "Say hello to all of them"}
 
 
 def test_without_a_model_prompts_stay_and_that_is_said(monkeypatch):
@@ -415,6 +429,31 @@ def test_a_run_of_an_optimizer_and_a_model_of_ones_own_goes_on(tmp_path):
 
     run("3evals")
     assert run("5evals").result.evaluations == 5
+
+
+def test_a_thread_that_was_left_is_in_the_report():
+    line, go = Line(), threading.Event()
+
+    def pipeline(x):
+        if line.offset.value != 0.0:
+            go.wait()
+        return line(x)
+
+    class Moves:
+        async def propose(self, view, n, rng):
+            return [Proposal({"slope": 1.0, "offset": rng.random()})]
+
+        def observe(self, entry, admission):
+            """Nothing."""
+
+    given = {"optimizer": Moves(), "seconds": 0.05}
+    try:
+        with pytest.raises(RunFailed, match=r"8 calls of pipeline did not end within 0\.05 s and still run"):
+            found(pipeline, {"train": ROWS[:3]}, budget="9evals", **given)
+        few = found(pipeline, {"train": ROWS[:2]}, budget="2evals", **given)
+        assert few.report().count("warning: a call of the workflow passed its deadline in a thread") == 1
+    finally:
+        go.set()
 
 
 def test_ctrl_c_in_the_first_pass_ends_it(monkeypatch):
