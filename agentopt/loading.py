@@ -203,7 +203,7 @@ def fingerprint(task: Task, cases: Cases) -> str:
     for name in task.box_files:
         file = (task.folder or Path()).joinpath(name)
         digest.update(file.read_bytes() if file.is_file() else b"")
-    described = [
+    described: list[Any] = [
         task.name,
         [(p.name, p.kind, p.initial, p.entry, p.path) for p in task.resolved.values()],
         [(o.name, o.direction, o.source, o.floor, o.ceiling) for o in task.objectives],

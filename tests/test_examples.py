@@ -1,4 +1,4 @@
-"""What lies in examples/ runs as it stands, from a folder of its own."""
+"""Examples run as they stand, from a folder of their own; those of one room are run by its tests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,6 @@ EXPECTED = {
     "optimize_pipeline": ["test score: best - seed = +1 (", "+In which country is it? Answer with its name alone.", "Italy"],
     "release_dates": ["budget {'end': "],
 }
-
-
-def test_every_example_is_here() -> None:
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} <= EXPECTED.keys() | UNDER_FRAMEWORKS
-
-
-UNDER_FRAMEWORKS: set[str] = set()
-"""Those that need a framework, which tests of their adapter run."""
 
 
 @pytest.mark.parametrize("name", EXPECTED)

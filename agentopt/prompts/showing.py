@@ -24,6 +24,7 @@ __all__ = [
     "show_programs",
     "show_rollouts",
     "show_scores",
+    "show_space",
     "show_texts",
     "show_values",
 ]
@@ -66,11 +67,17 @@ def _about(parameter: Parameter) -> str:
     if parameter.is_python and parameter.entry:
         what += f" that defines {signature(parameter.initial, parameter.entry)}"
     if parameter.space:
-        what += f", within {json.dumps(parameter.space, default=list)}"
+        what += f", {show_space(parameter)}"
     said = [what + ".", parameter.description.strip()]
     if constraint := parameter.constraint.strip():
         said.append(f"Every value has to keep to this: {constraint}")
     return " ".join(filter(None, [*said, "" if parameter.trainable else "It cannot be changed."]))
+
+
+def show_space(parameter: Parameter) -> str:
+    """What its numbers have to lie within: ``within {"x": [-2.0, 2.0]}``, and of a single value just the range or the choices."""
+    space = dict(parameter.space or {})
+    return f"within {json.dumps(space[''] if set(space) == {''} else space, default=list)}"
 
 
 def signature(source: str, entry: str) -> str:

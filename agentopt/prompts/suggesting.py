@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from agentopt.core.task import Parameter, Values
-from agentopt.prompts.showing import signature
+from agentopt.prompts.showing import show_space, signature
 
 __all__ = ["show_constraints", "show_suggestion", "suggestion_form"]
 
@@ -57,7 +57,7 @@ def show_constraints(parameters: Mapping[str, Parameter]) -> str:
         if parameter.kind == "code" and "EVOLVE-BLOCK-START" in parameter.initial:
             rules.append("only the lines between EVOLVE-BLOCK-START and EVOLVE-BLOCK-END may change")
         if parameter.space:
-            rules.append(f"within {json.dumps(parameter.space, default=list)}")
+            rules.append(show_space(parameter))
         rules.append(parameter.constraint.strip())
         if parameter.trainable and any(rules):
             lines.append(f"- {name}: {'; '.join(filter(None, rules))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import threading
@@ -87,18 +88,24 @@ class Caller:
 
 
 def show_error(error: BaseException) -> str:
-    """Its traceback, in lines of the user's code alone."""
+    """Its traceback without our frames. Files go by their names: where they lie says nothing, and differs between machines."""
     shown = traceback.TracebackException.from_exception(error)
     parts: list[traceback.TracebackException | None] = [shown]
     while parts:
         if part := parts.pop():
-            part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if not _is_ours(frame.filename)])
+            part.stack = traceback.StackSummary.from_list([_placed(frame) for frame in part.stack if not _is_ours(frame.filename)])
             parts += [part.__cause__, part.__context__]
     return "".join(shown.format()).rstrip()
 
 
+def _placed(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    _ = frame.line  # read while the file can be found
+    frame.filename = Path(frame.filename).name
+    return frame
+
+
 def _is_ours(file: str) -> bool:
-    return Path(file).is_relative_to(_PACKAGE) and not Path(file).is_relative_to(_PACKAGE / "_bundled")
+    return file == contextlib.__file__ or (Path(file).is_relative_to(_PACKAGE) and not Path(file).is_relative_to(_PACKAGE / "_bundled"))
 
 
 def is_async(function: Callable[..., Any]) -> bool:

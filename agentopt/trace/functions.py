@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import textwrap
 from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
@@ -14,7 +15,8 @@ from agentopt.trace.graph import FunctionInfo, Kind
 __all__ = ["Function", "annotated"]
 
 _FRAMES = 16
-_OURS = __name__.rpartition(".")[0] + "."
+_OUTSIDE = (__name__.rpartition(".")[0] + ".", "contextlib")
+"""Modules whose frames say nothing of the user's code: ours, and what our context managers pass through."""
 
 
 class Function:
@@ -38,7 +40,7 @@ class Function:
             source = inspect.getsource(self.function)
         except (OSError, TypeError):
             source = ""
-        return FunctionInfo(self.name, str(self.signature or ""), inspect.getdoc(self.function) or "", inspect.cleandoc(source))
+        return FunctionInfo(self.name, str(self.signature or ""), inspect.getdoc(self.function) or "", textwrap.dedent(source).rstrip())
 
     @cached_property
     def positional(self) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ def annotated(traceback: TracebackType | None) -> str:
     """
     frames: list[str] = []
     while traceback is not None:
-        if not traceback.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
+        if not traceback.tb_frame.f_globals.get("__name__", "").startswith(_OUTSIDE):
             frames.append(_annotate(traceback))
         traceback = traceback.tb_next
     return "\n".join(frames[-_FRAMES:])

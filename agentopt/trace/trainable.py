@@ -86,7 +86,7 @@ class Trainable:
         if not self.trust:
             _check_kind(function, self._signature)
         doc = (inspect.getdoc(function) or "").partition("\n")[0]
-        constraint = f"The code defines {entry}{self._signature}; this signature stays. {options.get('constraint', '')}".rstrip()
+        constraint = f"The signature stays. {options.get('constraint', '')}".rstrip()
         said = ParamOptions(description=options.get("description", doc), constraint=constraint)
         self.param = CodeParam(source, options.get("name", entry), entry, self.trust, **said)
         self._loaded: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {}

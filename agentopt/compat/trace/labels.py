@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 import weakref
+from collections.abc import Mapping
+from types import GenericAlias
 from typing import Any, cast
 
 from agentopt.compat.trace.tracing import READ
@@ -18,12 +21,28 @@ OPERATOR = re.compile(r"^\[([^\[\]]+)\]")
 
 _ONE_AT_A_TIME = threading.Lock()
 _SWEPT = 64
+_OF_TRACE = frozenset({"propagator", "visualize", "simple_visualization", "reverse_plot", "print_limit"})
 
 
 class Labelled(ours.Node):
     """A node with a label, a description, and weak references to what was made of it."""
 
     __slots__ = ("_children", "_constraint", "_description", "_info")
+
+    def __class_getitem__(cls, item: Any) -> Any:
+        """``Node[str]``, in annotations."""
+        return GenericAlias(cls, item)
+
+    def backward(self, feedback: Any = "", score: float | Mapping[str, float] | None = None, **options: Any) -> None:
+        """Say how good this is, as ``agentopt.trace.node.Node.backward``; ``feedback`` may be any object with a text.
+
+        Graphs are kept as ``retain_graph`` would have it. Trace's other options are warned of; raises TypeError for unknown ones.
+        """
+        if unknown := sorted(set(options) - _OF_TRACE - {"retain_graph"}):
+            raise TypeError(f"backward does not know {unknown[0]!r}")
+        for given in sorted(set(options) & _OF_TRACE):
+            warnings.warn(f"backward: {given} has no effect here", stacklevel=2)
+        super().backward(feedback if isinstance(feedback, str) else str(feedback), score)
 
     def _begin(self, description: str | None, constraint: str | None, info: Any) -> None:
         self._description, self._constraint = description, constraint

@@ -8,8 +8,10 @@ import time
 import weakref
 
 import numpy as np
+import pytest
 
-from agentopt.compat.trace import bundle, node, operators, stop_tracing
+from agentopt.compat.trace import Node, ParameterNode, bundle, node, operators, stop_tracing
+from agentopt.trace.params import applied
 
 
 def said(parameter) -> list[str]:
@@ -92,6 +94,37 @@ def test_equal_valued_siblings_and_arrays() -> None:
         assert both in right.children
 
 
+def test_options_of_trace_and_feedback_that_is_no_text() -> None:
+    p = node(1, name="p", trainable=True)
+    (p + 1).backward(ValueError("too small"), retain_graph=True)
+    (p + 1).backward(node("a node"))
+    with pytest.warns(UserWarning, match="visualize has no effect"):
+        (p + 1).backward("seen", visualize=True)
+    with pytest.raises(TypeError, match="visualise"):
+        (p + 1).backward("never", visualise=True)
+    assert said(p) == ["too small", "a node", "seen"]
+
+    def typed(x: Node[str]) -> ParameterNode[int]:
+        return x
+
+    assert typed(p) is p
+    assert Node[str].__origin__ is Node
+
+
+def test_a_candidate_that_is_applied_counts_for_nodes_and_code() -> None:
+    p = node("written", name="prompt", trainable=True)
+
+    @bundle(trainable=True)
+    def shout(text):
+        return text.upper()
+
+    learnt = "def shout(text):\n    return text + '!'\n"
+    with applied({"prompt": "tried", "shout": learnt}):
+        made = shout(p)
+    assert (made.data, shout(p).data) == ("tried!", "WRITTEN")
+    assert p.data == "written"
+
+
 def test_arrays_on_the_way() -> None:
     p = node(2.0, name="p", trainable=True)
     z = (node(np.arange(3.0)) * p).sum()
@@ -133,14 +166,15 @@ def test_long_chains_and_wide_fans_take_linear_time() -> None:
     assert all(said(parameter) == ["wide"] for parameter in parameters)
 
 
-def test_a_hundred_thousand_operations() -> None:
+@pytest.mark.parametrize("n", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_a_long_chain_needs_no_recursion_and_is_freed(n) -> None:
     p = node(0, name="p", trainable=True)
     z = p
-    for _ in range(100_000):
+    for _ in range(n):
         z = z + 1
     z.backward("far")
     z.backward("and again")
-    assert z.level == 100_000
+    assert z.level == n
     gone = weakref.ref(z)
     p.zero_feedback()
     del z

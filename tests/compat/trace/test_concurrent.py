@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from agentopt.compat.trace import GRAPH, bundle, model, node, stop_tracing
@@ -46,9 +47,13 @@ def test_many_tasks_share_an_agent() -> None:
 
 
 def test_many_threads_share_an_agent() -> None:
-    agent = Agent()
-    with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(agent.finish, range(400)))
+    agent, often = Agent(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(agent.finish, range(400)))
+    finally:
+        sys.setswitchinterval(often)
     assert [one.data for one in made] == list(range(1, 401))
     assert all(one.info["inputs"]["args"][1] == k for k, one in enumerate(made))
     assert len({id(one.inputs["__code"]) for one in made}) == 1
