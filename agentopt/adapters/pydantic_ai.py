@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -43,12 +44,11 @@ def wrap(program: Any, *, agents: Iterable[Any] = (), params: Iterable[str] | No
     """
     ai = import_framework("pydantic_ai", "pydantic-ai")
     one = isinstance(program, ai.Agent)
-    cast = _Cast(ai, [program, *agents] if one else list(agents), params)
-    if one:
-        return AgentPipeline(program, cast)
-    if not callable(program) or not cast.agents:
+    known = [program, *agents] if one else list(agents)
+    if not known or not (one or callable(program)):
         raise TaskError("wrap() takes an Agent, or a function and agents=[...], the agents that it runs")
-    return _around(program, cast)
+    cast = _Cast(ai, known, params)
+    return AgentPipeline(program, cast) if one else _around(program, cast)
 
 
 class AgentPipeline:
@@ -162,8 +162,12 @@ class _Cast:
         return self._by_name[name].value if name in self._by_name else otherwise  # type: ignore[return-value]
 
     def said(self, agent: str, text: str) -> str:
-        """What is told in the place of one of the agent's own texts."""
-        return self.text(self._said[agent].get(text, ""), text)
+        """What is told in the place of one of the agent's own texts, or of several that the framework joined."""
+        own = self._said[agent]
+        if text in own:
+            return self.text(own[text], text)
+        longest_first = "|".join(re.escape(part) for part in sorted(own, key=len, reverse=True))
+        return re.sub(longest_first, lambda part: self.text(own[part[0]], part[0]), text) if own else text
 
     def tool(self, owner: str, definition: Any) -> Any:
         """A definition as the model is told it."""
