@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
-from agentopt.adapters.captured import StepFailed, model_seen
+from agentopt.adapters.captured import StepFailed, import_framework, model_seen
 from agentopt.trace.clients import capture_clients
 from agentopt.trace.graph import Kind
 from agentopt.trace.recorder import CURRENT, SPAN, Span, Trace
 
-__all__ = ["Tracing", "traced_run", "traced_stream"]
+__all__ = ["Tracing", "traced_run", "traced_stream", "watched"]
 
 _FRESH: ContextVar[list[bool] | None] = ContextVar("agentopt_agents_fresh", default=None)
 """Not empty until the first agent of a run begins."""
@@ -57,13 +58,12 @@ def traced_stream(run: Callable[..., Any], who: Who, input: Any, options: Mappin
 
 def _seen(options: Mapping[str, Any]) -> dict[str, Any]:
     """Whatever the user says of tracing: it is the user's own, and what is recorded here does not leave."""
-    from agents import RunConfig
-
-    config = options.get("run_config")
+    run_config: Any = import_framework("agents", "openai-agents").RunConfig
+    config: Any = options.get("run_config")
     told = {"tracing_disabled": False, "trace_include_sensitive_data": True}
-    if isinstance(config, RunConfig):
+    if isinstance(config, run_config):
         return {**options, "run_config": dataclasses.replace(config, **told)}
-    return {**options, "run_config": RunConfig(**{**(config or {}), **told})}
+    return {**options, "run_config": run_config(**{**(config or {}), **told})}
 
 
 class Tracing:
@@ -71,10 +71,8 @@ class Tracing:
 
     def __init__(self, users: Any, ours: Callable[[], bool]) -> None:
         """``ours``: whether a wrapped run is under way here."""
-        from agents.tracing.provider import DefaultTraceProvider
-
         self._users, self._ours = users, ours
-        self._own: Any = DefaultTraceProvider()
+        self._own: Any = import_framework("agents.tracing.provider", "openai-agents").DefaultTraceProvider()
         self._own.set_disabled(False)
         self._own.register_processor(_Spans())
 
@@ -127,7 +125,7 @@ class _Spans:
         held = self._open.pop(span.span_id, None)
         if held is None:
             return
-        data, error = span.span_data, _failure(span.error)
+        data, error = span.span_data, _failure(span, held.node.number if held.node else -1)
         if held.node is None:
             if not model_seen(held.trace, held.since, held.parent):
                 _add_model(held, data, error)
@@ -160,12 +158,29 @@ def _output(data: Any) -> Any:
     return {"handoff": lambda: data.to_agent, "guardrail": lambda: data.triggered}.get(data.type, lambda: None)()
 
 
-def _failure(error: Any) -> StepFailed | None:
-    """Of what the SDK says: a message and data."""
-    if not error:
-        return None
-    told = (error.get("data") or {}).get("error")
-    return StepFailed(f"{error['message']}: {told}" if told else error["message"])
+def _failure(span: Any, number: int) -> BaseException | None:
+    """The exception of a tool, or what the SDK says instead of one."""
+    raised = _RAISED.pop(number, None)
+    return raised or (StepFailed(span.error["message"]) if span.error else None)
+
+
+_RAISED: dict[int, BaseException] = {}
+"""By the number of a tool's node, until it ends: the SDK tells models and spans that something failed, and not what."""
+
+
+def watched(invoke: Callable[..., Any]) -> Callable[..., Any]:
+    """A tool's function whose exception is that of its node."""
+
+    @functools.wraps(invoke)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await invoke(*args, **kwargs)
+        except Exception as error:
+            if CURRENT.get() is not None:
+                _RAISED[SPAN.get()] = error
+            raise
+
+    return call
 
 
 def _arguments(given: str | None) -> dict[str, Any]:
@@ -173,13 +188,13 @@ def _arguments(given: str | None) -> dict[str, Any]:
         read = json.loads(given or "{}")
     except ValueError:
         read = given
-    return read if isinstance(read, dict) else {"input": read}
+    return cast("dict[str, Any]", read) if isinstance(read, dict) else {"input": read}
 
 
-def _add_model(held: _Open, data: Any, error: StepFailed | None) -> None:
+def _add_model(held: _Open, data: Any, error: BaseException | None) -> None:
     """What the SDK itself knows of a call that went through no client that is hooked."""
     reply = getattr(data, "response", None)
-    usage = data.usage or {}
+    usage = cast("dict[str, int]", data.usage or {})
     model = getattr(data, "model", None) or getattr(reply, "model", None) or "model"
     output = getattr(data, "output", None) if reply is None else reply.output
     meta = {"tokens_in": usage.get("input_tokens", 0), "tokens_out": usage.get("output_tokens", 0)}

@@ -10,7 +10,6 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from types import ModuleType
 from typing import Any, cast
 
 from agentopt.core.errors import ConfigError, TaskError
@@ -37,8 +36,8 @@ class StepFailed(Exception):
     """A step failed, and the framework told no more than this of it: it keeps exceptions of tools to itself."""
 
 
-def import_framework(module: str, extra: str) -> ModuleType:
-    """Raises ConfigError with the install command if it is missing."""
+def import_framework(module: str, extra: str) -> Any:
+    """The module. Raises ConfigError with the install command if it is missing."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

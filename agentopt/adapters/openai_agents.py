@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from agentopt.adapters.agents_trace import Tracing, traced_run, traced_stream
+from agentopt.adapters.agents_trace import Tracing, traced_run, traced_stream, watched
 from agentopt.adapters.captured import (
     Texts,
     at_home,
@@ -79,16 +79,12 @@ class AgentsPipeline:
         return wait_at_home(self._run(input, options))
 
     def run_streamed(self, input: Any, **options: Any) -> Any:
-        from agents import Runner
-
         with self._cast.inside():
-            return _Streamed(begin_at_home(lambda: Runner.run_streamed(self.agent, input, **options)))
+            return _Streamed(begin_at_home(lambda: self._cast.sdk.Runner.run_streamed(self.agent, input, **options)))
 
     async def _run(self, input: Any, options: Mapping[str, Any]) -> Any:
-        from agents import Runner
-
         with self._cast.inside():
-            return await Runner.run(self.agent, input, **options)
+            return await self._cast.sdk.Runner.run(self.agent, input, **options)
 
 
 class _Streamed:
@@ -243,6 +239,9 @@ class _Cast:
         if not isinstance(tool, self.sdk.FunctionTool):
             return tool
         made = copy.copy(tool)
+        invoker = made.on_invoke_tool
+        if invoker is not tool.on_invoke_tool and hasattr(invoker, "_invoke_tool_impl"):
+            invoker._invoke_tool_impl = watched(invoker._invoke_tool_impl)
         made.description = self.text(identifier(tool.name, "description"), tool.description)
         made.params_json_schema = redescribed(tool.params_json_schema, self._texts(tool.params_json_schema, tool.name))
         return made
@@ -310,11 +309,10 @@ class _Runner:
 
 def _install() -> None:
     """Once in a process."""
-    from agents.run import get_default_agent_runner, set_default_agent_runner
-    from agents.tracing import get_trace_provider, set_trace_provider
-
+    runs = import_framework("agents.run", "openai-agents")
+    tracing = import_framework("agents.tracing", "openai-agents")
     with _INSTALLING:
-        if not isinstance(users := get_default_agent_runner(), _Runner):
-            set_default_agent_runner(_Runner(users))  # type: ignore[arg-type]
-        if not isinstance(provider := get_trace_provider(), Tracing):
-            set_trace_provider(Tracing(provider, lambda: _CASTS.get() is not None))  # type: ignore[arg-type]
+        if not isinstance(users := runs.get_default_agent_runner(), _Runner):
+            runs.set_default_agent_runner(_Runner(users))
+        if not isinstance(provider := tracing.get_trace_provider(), Tracing):
+            tracing.set_trace_provider(Tracing(provider, lambda: _CASTS.get() is not None))

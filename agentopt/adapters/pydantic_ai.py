@@ -122,7 +122,7 @@ class _Cast:
             for definition in _output_tools(agent):
                 self._add_tool(f"{name}_{definition.name}", definition, f"the output {definition.name} of the agent {agent.name}")
             for toolset in agent.toolsets:
-                found = toolset.tools if isinstance(toolset, ai.FunctionToolset) else {}
+                found: Mapping[str, Any] = toolset.tools if isinstance(toolset, ai.FunctionToolset) else {}
                 tools |= {tool.function: tool.tool_def for tool in found.values()}
         for definition in tools.values():
             self._add_tool(definition.name, definition, f"the tool {definition.name}")
@@ -181,14 +181,13 @@ class _Cast:
     @contextmanager
     def inside(self) -> Generator[None]:
         """Runs of these agents that begin here read the texts of the candidate, and are recorded."""
-        from pydantic_ai._utils import Some
-        from pydantic_ai.capabilities import CombinedCapability
-
+        some = import_framework("pydantic_ai._utils", "pydantic-ai").Some
+        together = import_framework("pydantic_ai.capabilities", "pydantic-ai").CombinedCapability
         with ExitStack() as stack:
             stack.enter_context(capture_clients())
             for name, agent in self.agents.items():
                 variable, own = agent._override_root_capability, agent._effective_root_capability()
-                token = variable.set(Some(CombinedCapability([*own.capabilities, _hooks(self, name)])))
+                token = variable.set(some(together([*own.capabilities, _hooks(self, name)])))
                 stack.callback(variable.reset, token)
             yield
 
@@ -208,12 +207,12 @@ def _output_tools(agent: Any) -> Sequence[Any]:
 
 def _hooks(cast: _Cast, name: str) -> Any:
     """What the framework calls while the agent runs."""
-    from pydantic_ai.capabilities import Hooks
+    hooks = import_framework("pydantic_ai.capabilities", "pydantic-ai").Hooks
 
     async def before_model_request(ctx: Any, request: Any) -> Any:
         return _told(cast, name, request)
 
-    return Hooks(
+    return hooks(
         run=_run,
         before_model_request=before_model_request,
         model_request=_ask,
