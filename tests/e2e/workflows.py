@@ -285,7 +285,7 @@ def story(folder: Path) -> Iterator[dict[str, Any]]:
     store = SqliteStore.open(folder, read_only=True)
     for event in store.read():
         data = event.data
-        replies += event.kind == "llm_reply" and "candidate" not in data
+        replies += event.kind == "llm_reply" and "ask" in data
         if event.kind == "proposed":
             yield {"reply": replies, "by": data["operator"], "values": json.loads(store.get(data["values"]))}
         elif event.kind == "evaluated":
