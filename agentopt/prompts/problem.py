@@ -8,7 +8,7 @@ from reprlib import Repr
 from agentopt.core.evaluation import Entry, Rollout
 from agentopt.core.protocols import TaskCard
 from agentopt.core.task import Objective, Values
-from agentopt.core.text import clean_text
+from agentopt.core.text import clean_text, gist
 from agentopt.prompts.showing import show_conditions, show_parameters, show_scores, show_texts
 from agentopt.prompts.suggesting import show_suggestion
 
@@ -43,7 +43,7 @@ def show_workflow(card: TaskCard, runs: Sequence[Rollout], texts: Mapping[str, s
 def show_feedback(entry: Entry, runs: Sequence[Rollout], objectives: Sequence[Objective], *, brief: bool = False) -> str:
     """For each run its scores and what was said of it, or how it failed; without any runs, why the candidate failed.
 
-    ``brief``: of the failure of a traced run the last line alone, for its trace shows where it was.
+    ``brief``: of the failure of a traced run the line alone that names the exception, for its trace shows where it was.
     """
     shown = [f"{_run(number, run).capitalize()}: {_said(run, objectives, brief and bool(run.trace))}" for number, run in enumerate(runs, 1)]
     if not shown and entry.failure:
@@ -64,7 +64,7 @@ def _run(number: int, run: Rollout) -> str:
 def _said(run: Rollout, objectives: Sequence[Objective], brief: bool) -> str:
     if run.failure:
         message = run.failure.message.strip()
-        message = message.rpartition("\n")[2] if brief else message
+        message = gist(message) if brief else message
         return f"failed: {run.failure.kind}: {clean_text(message, _LONGEST_FEEDBACK)}".rstrip(": ")
     text = clean_text(run.feedback, _LONGEST_FEEDBACK).strip()
     return f"{show_scores(run.scores, objectives, _DIGITS)}{f'. {text}' if text else ''}"

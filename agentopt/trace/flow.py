@@ -76,6 +76,8 @@ class Flow:
         self.proxies: list[tuple[int, str, Proxy]] = []
         """Proxies that were given (place, role) or returned (role ``return``)."""
         self.texts = Texts()
+        self._guesses: dict[int, list[int]] = {}
+        """By the id of a text: what stands in it."""
         self._here: dict[tuple[int, str], int] = {}
         """The edges of the node at hand: (source, role) -> where in the columns."""
         self._replay()
@@ -167,7 +169,10 @@ class Flow:
         return origin >= 0 and self._edge(place, origin, role, "arg")
 
     def _guess(self, place: int, role: str, text: str) -> None:
-        for source in self.texts.find(text):
+        found = self._guesses.get(id(text))
+        if found is None:  # what is made later cannot stand in a text that is there already
+            found = self._guesses[id(text)] = self.texts.find(text)
+        for source in found:
             self._edge(place, source, role, "inferred")
 
     def _edge(self, place: int, source: int, role: str, how: How) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from agentopt.core.quoting import defused
+from agentopt.core.text import gist
 from agentopt.trace.graph import Edge, Graph
 from agentopt.trace.naming import function_name, identifier
 from agentopt.trace.outline import Outline, sure
@@ -73,7 +74,7 @@ def _line(graph: Graph, number: int, names: Sequence[str], varying: Collection[t
         *_note("holds", [edge for edge in edges if edge.how == "arg" and edge.role in held], names),
         *_note("reads", [edge for edge in edges if edge.how == "reads"], names),
         *_note("perhaps from", [edge for edge in edges if edge.how == "inferred"], names),
-        *([f"raised {cut(raised(node), _SHORT)}".replace("\n", " ")] if node.kind == "exception" else ()),
+        *([f"raised {cut(gist(raised(node)), _SHORT)}"] if node.kind == "exception" else ()),
         *([f"changed since: {written(mutated, _SHORT)}"] if mutated else ()),
     ]
     return defused(f"{line}  # {'; '.join(notes)}" if notes else line)

@@ -26,6 +26,7 @@ __all__ = ["Problem", "render"]
 
 _WEIGHTS = {"variables": 8, "code": 5, "feedback": 5, "outputs": 3, "inputs": 2, "others": 2, "documentation": 2, "constraints": 2}
 _UNCUT = 1 << 40
+_FAILED = "(raised: see the feedback)"
 _SHORT = 60
 _FEW_RUNS = 3
 
@@ -187,13 +188,14 @@ class _Told:
         return fit(items, "values", tokens, more=more)
 
     def _value(self, each: _Seen, number: int) -> Item:
-        return self._valued(each, each.names[number], [graph.value(number) for graph in each.group.graphs])
+        values = [graph.value(number) for graph in each.group.graphs]
+        return self._valued(each, each.names[number], [_FAILED] * len(values) if number in each.view.failing else values)
 
     def _valued(self, each: _Seen, name: str, values: Sequence[Any]) -> Item:
         head = f"{name} ({self._which(each.runs)})" if len(self.groups) > 1 else name
 
         def write(length: int) -> str:
-            texts = [_result(value, length) for value in values]
+            texts = [value if value is _FAILED else _result(value, length) for value in values]
             if len(set(texts)) == 1:
                 return f"{head} = {texts[0]}"
             most = max(_FEW_RUNS, length // _SHORT)

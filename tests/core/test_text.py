@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentopt.core.text import clean_text
+from agentopt.core.text import clean_text, gist
 
 
 def test_escapes_and_marks_are_taken_out_but_layout_stays():
@@ -26,3 +27,16 @@ def test_the_result_can_be_encoded_and_is_never_longer_than_the_limit(text, limi
     cleaned.encode()
     assert len(cleaned) <= limit
     assert clean_text(cleaned, limit) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("Traceback (most recent call last):\n  File x\nValueError: too many\n\n > 3 | a, b = c", "ValueError: too many"),
+        ("crash:   File x\n  json.JSONDecodeError: no value", "json.JSONDecodeError: no value"),
+        ("it took 3 s\nof 2 s", "it took 3 s"),
+        ("", ""),
+    ],
+)
+def test_the_gist_of_a_failure_is_one_line(message: str, line: str):
+    assert gist(message) == line

@@ -220,6 +220,19 @@ def test_text_found_in_a_longer_one_is_a_guess():
     assert inputs(graph, 4) == []
 
 
+def test_a_text_that_is_given_again_is_not_searched_again(monkeypatch):
+    searched = []
+    find = Texts.find
+    monkeypatch.setattr(Texts, "find", lambda self, text: searched.append(text) or find(self, text))
+    with record() as trace:
+        text = "Summary: " + make("something that is long enough") + "."
+        use(text)
+        use([{"content": text}], [text])
+    graph = trace.graph()
+    assert [edge[0] for edge in inputs(graph, 2)] == ["make", "make"]
+    assert searched.count(text) == 1
+
+
 def test_texts_are_found_among_many():
     texts = Texts()
     for place in range(200):

@@ -81,7 +81,8 @@ def test_runs_that_differ_are_listed_apart_the_failing_ones_first() -> None:
     assert problem.code.splitlines()[0] == "# run 3"
     assert problem.code.splitlines()[3].endswith("# raised ValueError: no such city")
     assert "# runs 1, 2" in problem.code
-    assert "answer_1 (run 3) = ValueError: no such city" in problem.outputs
+    assert "answer_1 (run 3) = (raised: see the feedback)" in problem.outputs
+    assert "answer_1 raised: ValueError: no such city" in problem.feedback
     assert problem.feedback.startswith("run 3: answer_1 raised: ValueError: no such city\nrun 3: answer_1 [exact 0]")
 
 
