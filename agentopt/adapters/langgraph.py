@@ -43,8 +43,8 @@ def wrap(
     """A compiled graph for ``optimize`` whose prompts and descriptions of tools are parameters.
 
     ``params`` are shell patterns of the names wanted, such as ``["*_prompt"]``. ``texts`` are prompts by name that nobody can find:
-    messages or templates that a node makes of a plain text. ``context`` and ``configurable`` are given to every run, and their texts are parameters
-    too.
+    messages or templates that a node makes of a plain text. ``context`` and ``configurable`` are given to every run, and their texts
+    are parameters too.
     Raises ConfigError without LangGraph, TaskError for what is no graph, two parameters of one name, and patterns that match nothing.
     """
     pregel = framework("langgraph.pregel", "langgraph").Pregel
