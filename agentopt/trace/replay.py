@@ -27,10 +27,12 @@ class Ends:
         self.flow = flow
         self.params: dict[int, Any] = {}
         """Those that were read, by their ids, in the order of their first reads."""
-        self.reads: dict[int, int] = {}
-        """By the id of a parameter: where it was read last."""
+        self.read: dict[int, Any] = {}
+        """By place: the parameter that was read there."""
         self.children: dict[int, list[int]] = {}
         """What happened inside, by the call."""
+        self._reads: dict[int, int] = {}
+        """By the id of a parameter: where it was read last."""
         self._best: dict[int, int] = {}
         """By the id of an object: of all that gave it the outermost, and of those the last."""
         self._depths = array("q")
@@ -39,25 +41,25 @@ class Ends:
     def extend(self) -> None:
         """Goes on with what ``flow`` has replayed since."""
         depths, best, first = self._depths, self._best, len(self._depths)
-        for place, span in enumerate(self.flow.spans[first:], first):
-            row = self.flow.rows[place]
-            depth = 0
+        for place, row in enumerate(self.flow.rows[first:], first):
+            span, value, depth = self.flow.spans[place], row[6], 0
             if span >= 0:
                 depth = depths[span] + 1
                 self.children.setdefault(span, []).append(place)
             depths.append(depth)
-            value = row[6]
             key = id(value.value) if type(value) is Snapshot else id(value)
-            if best.setdefault(key, place) != place and depth <= depths[best[key]]:
+            known = best.setdefault(key, place)
+            if known != place and depth <= depths[known]:
                 best[key] = place
             if row[1] == "param":
                 self.params.setdefault(id(row[2]), row[2])
-                self.reads[id(row[2])] = place
+                self.read[place] = row[2]
+                self._reads[id(row[2])] = place
 
     def place(self, target: Any) -> int:
         """Where ``target``, which is no proxy, came out; -1 if nothing in the record made it."""
-        if id(target) in self.reads:
-            return self.reads[id(target)]
+        if id(target) in self._reads:
+            return self._reads[id(target)]
         place = self._best.get(id(target), -1)
         if place < 0 or (self._depths[place] and says_nothing(target)):
             place = self.flow.origins.get(id(target), -1)
@@ -169,8 +171,8 @@ class Replay:
         """The parameters that are needed for a node, each as often as it was read."""
         if node == _NOTHING:
             return
-        rows, made = self.flow.rows, proxies.links.made
-        count, sources, ends, children, needs = len(rows), self.flow.sources, self.flow.ends, self.ends.children, proxies.needs
+        flow, read, children, made, needs = self.flow, self.ends.read, self.ends.children, proxies.links.made, proxies.needs
+        count, sources, ends = len(flow.rows), flow.sources, flow.ends
         seen = bytearray(count + len(made))
         waiting = [node]
         seen[node] = 1
@@ -178,8 +180,8 @@ class Replay:
             needed: Sequence[int] = ()
             if node < count:
                 needed = sources[ends[node] : ends[node + 1]]
-                if rows[node][1] == "param":
-                    yield rows[node][2]
+                if node in read:
+                    yield read[node]
             elif isinstance(op := made[node - count][0].op, Param):
                 yield op
             for source in (*needed, *children.get(node, ()), *needs.get(node, ())) if children or needs else needed:
