@@ -99,7 +99,7 @@ class FirstPass:
 
 @dataclass(frozen=True)
 class How:
-    """How rows are tried. With ``names``, only until parameters of these names are found."""
+    """How rows are tried. With ``names``, only until parameters of these names are found: none if all are given."""
 
     workers: int
     rng_seed: int
@@ -118,11 +118,12 @@ async def first_pass(task: Task, cases: Sequence[Case], params: Iterable[Param],
     trials = Trials(task, how.workers, how.wish, how.tally)
     left = list(cases[:FIRST_ROWS])
     try:
-        while left and not (how.names and found.trials and how.names <= found.params.keys()):
+        while left and not (how.names and how.names <= found.params.keys()):
             now, left = (left[:1], left[1:]) if how.names else (left, [])
             for case, trial in zip(now, await _all([_try(trials, case, how) for case in now]), strict=True):
                 found.take(case, trial)
-        _check_scored(found, trials)
+        if found.trials:
+            _check_scored(found, trials)
         if not found.params:
             raise TaskError(
                 "the workflow read no parameter; make one with agentopt.param(value, name=...) and read it where it is used "

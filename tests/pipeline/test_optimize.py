@@ -406,6 +406,17 @@ def test_a_run_that_was_cut_off_goes_on_in_its_folder(tmp_path):
     assert line.calls == calls + 1, "a finished run is only read, but for the row that tells its parameters"
 
 
+def test_a_finished_run_is_read_without_calling_the_workflow_if_its_parameters_are_given(tmp_path):
+    line, out = Line(), tmp_path / "run"
+    first = found(line, budget="4evals", out=out)
+    calls = line.calls
+    again = found(line, budget="4evals", out=out, params=[line.slope, line.offset])
+    assert line.calls == calls
+    assert again.best.values == first.best.values
+    found(line, budget="4evals", out=out)
+    assert line.calls == calls + 1
+
+
 def test_more_budget_for_a_finished_run(tmp_path):
     found(budget="6evals", out=tmp_path / "run")
     assert found(budget="9evals", out=tmp_path / "run").result.evaluations == 9
