@@ -280,7 +280,7 @@ _IN_A_PROGRAM = ("pipeline", "interactive")
 def _next(log: RunLog, standing: Standing) -> Iterator[Text]:
     """Lines that are never broken, so that they can be pasted."""
     folder, state = quote(str(log.folder)), log.state
-    inside = state.info["config"]["executor"] in _IN_A_PROGRAM
+    inside = state.info.get("config", {}).get("executor") in _IN_A_PROGRAM
     rows: dict[str, str] = {}
     if (log.folder / BEST).is_dir():
         rows["best candidate"] = str(log.folder / BEST)
