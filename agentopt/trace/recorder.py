@@ -142,6 +142,10 @@ class Span:
         self._parent = SPAN.get() if parent is None else parent.number
         self._began = perf_counter() if began is None else began
 
+    def given(self, inputs: Mapping[str, Any]) -> None:
+        """Inputs that are known only now."""
+        self._inputs |= {role: self._trace.keep(value) for role, value in inputs.items()}
+
     @contextmanager
     def inside(self) -> Generator[Self]:
         """What happens here, in this thread or task, is inside it."""
