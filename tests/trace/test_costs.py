@@ -42,8 +42,9 @@ def test_nothing_is_quadratic():
     found = figures("linearity(2)")
     assert found["subgraph, 100000, s"] <= 0.3
     assert found["backward of proxies, 100000, s"] <= 0.3
-    assert found["backward of a trace, 100000, s"] <= 0.3
-    assert found["backward of each row of a trace, 100000, s"] <= 0.5  # 1,000 times
+    least = found["subgraph, 100000, s"]  # in the same minute of the same machine; to write a graph first takes 6 of it
+    assert found["backward of a trace, 100000, s"] <= 5 * least
+    assert found["backward of each row of a trace, 100000, s"] <= 8 * least
     for what in ("s", "a trace, s", "proxies, s"):
         assert found[f"fan-in of 10000, {what}"] <= 0.1
     for what in ("subgraph", "backward of proxies", "graph of proxies", "backward of a trace", "backward of each row of a trace"):
