@@ -187,11 +187,15 @@ class _Thread:
 
 
 def _read(value: Any) -> Any:
-    """What is computed when it is read (generators, ``map``, ``itertools``) is read here: later it would see other values."""
-    lazy = isinstance(value, Generator) or (
+    """What is computed when it is read is read here: later it would see other values."""
+    return list(value) if _is_lazy(value) else value
+
+
+def _is_lazy(value: Any) -> bool:
+    """Generators, and iterators such as ``map`` and those of ``itertools``. Files and streams of clients are left as they are."""
+    return isinstance(value, Generator) or (
         isinstance(value, Iterator) and type(cast("Any", value)).__module__ in ("builtins", "itertools")
     )
-    return list(cast("Iterator[Any]", value)) if lazy else value
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:
