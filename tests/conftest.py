@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Generator
@@ -15,20 +17,42 @@ import pytest
 _HERE = ("localhost", "127.", "::1", "0.0.0.0")
 
 
-def _stay_here(event: str, arguments: tuple[Any, ...]) -> None:
-    """An audit hook, because it also sees what libraries connect to. Sockets in the file system have no host."""
-    if event == "socket.connect" and isinstance(arguments[1], tuple):
-        host = arguments[1][0]
-    elif event == "socket.getaddrinfo":
-        host = arguments[0]
-    else:
-        return
+def _stay_here(host: Any) -> None:
     host = host.decode() if isinstance(host, bytes) else host
     if host and not str(host).startswith(_HERE):
         raise RuntimeError(f"a test tried to reach {host}; tests reach loopback only")
 
 
-sys.addaudithook(_stay_here)
+def _guarded(method: Any) -> Any:
+    @functools.wraps(method)
+    def connect(self: socket.socket, address: Any) -> Any:
+        if isinstance(address, tuple):  # sockets in the file system have no host
+            _stay_here(address[0])
+        return method(self, address)
+
+    return connect
+
+
+def _looked_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+    _stay_here(host)
+    return _LOOK_UP(host, *args, **kwargs)
+
+
+# no audit hook: with one in Python, CPython 3.11 ends threads that begin while another one installs coverage's trace function
+_LOOK_UP = socket.getaddrinfo
+socket.getaddrinfo = _looked_up
+for _name in ("connect", "connect_ex"):
+    setattr(socket.socket, _name, _guarded(getattr(socket.socket, _name)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_boxes_left() -> Generator[None]:
+    """The runner of code that a whole process shares is closed behind each module: others look for processes that were left."""
+    yield
+    trainables = sys.modules.get("agentopt.trainables")
+    if trainables and trainables._opened.cache_info().currsize:
+        trainables.shared_runner().close()
+        trainables._opened.cache_clear()
 
 
 @pytest.fixture

@@ -14,15 +14,30 @@ EXPECTED = {
     "optimize_pipeline": ["test score: best - seed = +1 (", "+In which country is it? Answer with its name alone.", "Italy"],
     "release_dates": ["budget {'end': "],
 }
+FRAMEWORKS = {
+    "adapters_dspy": ("dspy", ["test score: best - seed = +1 (", "+Answer with the number in millions.", "\n2.8 million"]),
+    "adapters_langgraph": ("langgraph", ["test score: best - seed = +1 (", "+Answer with the number in millions.", "\n2.8 million"]),
+}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_example_says_what_it_should(name: str, tmp_path: Path) -> None:
+    run(name, EXPECTED[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_an_example_of_a_framework_says_what_it_should(name: str, tmp_path: Path) -> None:
+    framework, expected = FRAMEWORKS[name]
+    pytest.importorskip(framework, reason=f"{framework} is not installed")
+    run(name, expected, tmp_path)
+
+
+def run(name: str, expected: list[str], folder: Path) -> None:
     environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "examples" / f"{name}.py")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for text in EXPECTED[name]:
+    for text in expected:
         assert text in done.stdout
 
 

@@ -107,14 +107,15 @@ class Schedule:
         """The jobs of a duel: so many repeats of all cases, from repeat ``first`` on."""
         return [(case, repeat) for repeat in range(first, first + repeats) for case in self.cases[self.duel_split]]
 
-    def failure(self, rollouts: Iterable[Rollout]) -> Failure | None:
+    def failure(self, rollouts: Iterable[Rollout], proof: bool = False) -> Failure | None:
         """The failure that ends the candidate, if these rollouts hold one.
 
-        With ``on_case_failure="worst"`` a failed case counts as the worst score, except when every case failed.
+        With ``on_case_failure="worst"`` a failed case counts as the worst score, except when every case failed; in the ``proof`` on test
+        even then, for a seed that fails everywhere is what the best has to be compared with.
         """
         failures = [rollout.failure for rollout in rollouts]
         first = next((failure for failure in failures if failure), None)
-        return first if first and (self.fail_fast or all(failures)) else None
+        return first if first and (self.fail_fast or (all(failures) and not proof)) else None
 
     def conclude(self, candidate_id: str, rollouts: Sequence[Rollout], sandbox: str) -> Evaluation:
         """The evaluation that ``rollouts`` amount to; a split is aggregated when all its rollouts are there."""
@@ -122,7 +123,7 @@ class Schedule:
         failure: Failure | None = None
         for split in self.cases:
             members = [rollout for rollout in rollouts if rollout.split == split and rollout.repeat < self.repeats]
-            failure = failure or self.failure(members)
+            failure = failure or self.failure(members, split == "test")
             if not failure and members and len(members) == self.size(split):
                 splits[split], failure = self.aggregate(members)
         return Evaluation(candidate_id, tuple(rollouts), splits if not failure else {}, failure, sandbox)
@@ -145,11 +146,12 @@ class Schedule:
         return found, None
 
     def case_means(self, rollouts: Iterable[Rollout]) -> dict[str, dict[str, float]]:
-        """Scores per case, repeats averaged; failed rollouts are left out."""
+        """Scores per case, repeats averaged; failed rollouts count as the worst score if the task says so, and are left out if not."""
+        worst = {} if self.fail_fast else {o.name: o.worst for o in self.objectives if o.worst is not None}
         by_case: dict[str, list[Mapping[str, float]]] = {}
         for rollout in rollouts:
-            if not rollout.failure:
-                by_case.setdefault(rollout.case, []).append(rollout.scores)
+            if scores := worst if rollout.failure else rollout.scores:
+                by_case.setdefault(rollout.case, []).append(scores)
         names = [objective.name for objective in self.objectives]
         return {case: {name: fmean(s[name] for s in scores) for name in names} for case, scores in by_case.items()}
 

@@ -27,7 +27,7 @@ from agentopt.trace.clients import capture_clients
 from agentopt.trace.graph import Graph
 from agentopt.trace.jsonl import dump
 from agentopt.trace.threads import carried
-from agentopt.trace.values import Proxy
+from agentopt.trace.values import Proxy, text_of
 from agentopt.trace.workflow import Attempt, Surroundings, Workflow, call_metered, put
 
 __all__ = ["Pipeline", "Trial", "Trials", "TriedBefore"]
@@ -307,5 +307,5 @@ def _shortened(graph: Graph, longest: int) -> Graph:
 def _short(value: Any, longest: int) -> Any:
     if isinstance(value, bool | int | float | None):
         return value
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else text_of(value, longest)
     return value if len(text) <= longest else clean_text(text, max(longest, 16))

@@ -89,7 +89,8 @@ class Step:
         if self.refusal is not None:
             message |= {"content": None, "refusal": self.refusal}
         if self.tool_calls:
-            message |= {"content": None, "tool_calls": [_tool_call(number, call) for number, call in enumerate(self.tool_calls)]}
+            calls = [_tool_call(number, call) for number, call in enumerate(self.tool_calls, _answered(asked))]
+            message |= {"content": None, "tool_calls": calls}
         finish = self.finish or ("tool_calls" if self.tool_calls else "length" if cut else "stop")
         completion: dict[str, Any] = {
             "id": "fake",
@@ -101,6 +102,12 @@ class Step:
         if self.usage is not None:
             completion["usage"] = _count(asked, text) if self.usage == "counted" else dict(self.usage)
         return completion
+
+
+def _answered(asked: Mapping[str, Any]) -> int:
+    """How many tool calls of the conversation have an answer: the ids of the next ones begin there, for clients want new ones."""
+    told: Any = asked.get("messages") or ()
+    return sum(1 for message in told if isinstance(message, dict) and cast("Any", message).get("role") == "tool")
 
 
 def _tool_call(number: int, call: Mapping[str, Any]) -> dict[str, Any]:

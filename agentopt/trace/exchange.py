@@ -67,7 +67,7 @@ def shown(body: Mapping[str, Any]) -> dict[str, Any]:
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
-        return {key: _without_secrets(item) for key, item in items if key.lower() not in _SECRET}
+        return {key: _without_secrets(item) for key, item in items if str(key).lower() not in _SECRET}
     return [_without_secrets(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 

@@ -18,7 +18,7 @@ from agentopt.core.errors import UserError
 from agentopt.trace.graph import HOWS, KINDS, Feedback, FunctionInfo, Graph, Node, ParamInfo
 from agentopt.trace.values import More, Outline, text_of, type_of
 
-__all__ = ["VERSION", "dump", "load"]
+__all__ = ["VERSION", "dump", "load", "read_info"]
 
 VERSION = 1
 _DEPTH = 50
@@ -26,8 +26,13 @@ _PLAIN = frozenset({str, bool, type(None)})
 _TAG = "$"
 _BITS = 4096
 """Whole numbers of more are shown as text: reading them would take a time that grows with their square."""
+_SHORT = 80
+_ENDLESS = 1e12
+"""Seconds. What is beyond is no time."""
+_WORDS = ("error", "message", "where")
+"""Of an exception; whoever shows it relies on texts."""
 _JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_Info = TypeVar("_Info", FunctionInfo, ParamInfo, Feedback)
+_Info = TypeVar("_Info", FunctionInfo, ParamInfo)
 
 
 # --- writing
@@ -146,8 +151,8 @@ def _load(header: dict[str, Any], lines: Iterable[bytes]) -> Graph:
         for number, line in enumerate(lines, 2):  # noqa: B007
             if len(graph) < count:
                 _add(graph, json.loads(line), count, shared)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        why = f"{type(error).__name__}: {error}"
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise UserError(f"the trace cannot be read: line {number} is damaged ({why}); take another copy of it") from None
     if len(graph) < count:
         raise UserError(f"the trace is cut off: it holds {len(graph)} of its {count} nodes; take another copy of it")
@@ -155,21 +160,26 @@ def _load(header: dict[str, Any], lines: Iterable[bytes]) -> Graph:
 
 
 def _load_header(graph: Graph, header: dict[str, Any], count: int) -> None:
-    graph.functions = {name: _info(FunctionInfo, info) for name, info in header.get("functions", {}).items()}
-    graph.params = {name: _info(ParamInfo, info) for name, info in header.get("params", {}).items()}
+    graph.functions = {name: read_info(FunctionInfo, info) for name, info in header.get("functions", {}).items()}
+    graph.params = {name: read_info(ParamInfo, info) for name, info in header.get("params", {}).items()}
     for said in header.get("feedback", []):
         scores = {str(name): float(score) for name, score in _decode(said.get("scores", {})).items()}
         graph.feedback.append(Feedback(_number(said["target"], count), str(said.get("text", "")), scores))
     graph.output, graph.meta = _number(header.get("output", -1), count), _mapping(_decode(header.get("meta", {})))
 
 
-def _info(kind: type[_Info], info: Mapping[str, Any]) -> _Info:
-    return kind(**{field.name: info[field.name] for field in fields(kind) if field.name in info})
+def read_info(kind: type[_Info], info: Mapping[str, Any]) -> _Info:
+    """What is known of a function or a parameter, from JSON. Raises what its wrong form raises, ValueError for a field that is no text."""
+    found = kind(**{field.name: info[field.name] for field in fields(kind) if field.name in info})
+    for name, value in asdict(found).items():
+        if type(value) is not (bool if name == "trainable" else str):
+            raise ValueError(f"{name} is {text_of(value, _SHORT)}")
+    return found
 
 
 def _number(number: Any, count: int) -> int:
     if not isinstance(number, int) or not -1 <= number < count:
-        raise ValueError(f"there is no node {number!r}")
+        raise ValueError(f"there is no node {text_of(number, _SHORT)}")
     return number
 
 
@@ -177,24 +187,38 @@ def _add(graph: Graph, line: dict[str, Any], count: int, shared: dict[str, str])
     """``shared`` makes equal names one object."""
     kind, name = line["kind"], str(line["name"])
     if kind not in KINDS:
-        raise ValueError(f"there is no kind {kind!r}")
+        raise ValueError(f"there is no kind {text_of(kind, _SHORT)}")
     span = _number(line.get("span", -1), count)
-    times = (float(line.get("started", 0.0)), float(line.get("seconds", 0.0)))
+    times = (_seconds(line.get("started", 0.0)), _seconds(line.get("seconds", 0.0)))
     number = graph.put(kind, shared.setdefault(name, name), _decode(line.get("value")), span, times)
     for edge in line.get("inputs", ()):
         source, role, how = edge if len(edge) == 3 else (*edge, "arg")
         if how not in HOWS or _number(source, count) < 0:
-            raise ValueError(f"{edge!r} is no edge")
-        graph.link_one(source, shared.setdefault(role, role), how)
+            raise ValueError(f"{text_of(edge, _SHORT)} is no edge")
+        graph.link_one(source, _role(role, shared), how)
     if "literals" in line:
-        graph.set_literals(number, [(shared.setdefault(role, role), _decode(value)) for role, value in line["literals"]])
+        graph.set_literals(number, [(_role(role, shared), _decode(value)) for role, value in line["literals"]])
     if "meta" in line:
-        graph.set_meta(number, _mapping(_decode(line["meta"])))
+        meta = _mapping(_decode(line["meta"]))
+        graph.set_meta(number, meta | {key: str(meta[key]) for key in _WORDS if key in meta})
+
+
+def _role(role: Any, shared: dict[str, str]) -> str:
+    if type(role) is not str:
+        raise ValueError(f"{text_of(role, _SHORT)} names no argument")
+    return shared.setdefault(role, role)
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not abs(seconds) < _ENDLESS:
+        raise ValueError(f"a time is {seconds:g} s")
+    return seconds
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"meta is {value!r}")
+        raise ValueError(f"meta is {text_of(value, _SHORT)}")
     return cast("dict[str, Any]", value)
 
 

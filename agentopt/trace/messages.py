@@ -49,7 +49,7 @@ def from_parts(messages: Any) -> Any:
     if isinstance(messages, str):
         try:
             messages = json.loads(messages)
-        except ValueError:
+        except (ValueError, RecursionError):
             return messages
     if not isinstance(messages, list):
         return messages

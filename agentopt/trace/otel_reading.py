@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from agentopt.core.errors import UserError
 from agentopt.trace.graph import KINDS, Edge, Feedback, FunctionInfo, Graph, Kind, Node, ParamInfo
+from agentopt.trace.jsonl import read_info
 from agentopt.trace.messages import from_parts, texts_in
 from agentopt.trace.otel_names import (
     ARGUMENTS,
@@ -56,8 +57,8 @@ def _one_trace(spans: Sequence[Span], trace: str) -> Graph:
         raise UserError(f"{what}; name one of {some}")
     try:
         return graph_of_spans([span for span in spans if span.trace == chosen[0]])
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
-        why = f"{type(error).__name__}: {error}"
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise UserError(f"an attribute of a span in it has another form than its name promises ({why}); export the spans anew") from None
 
 
@@ -123,7 +124,7 @@ class _Reader:
         tops = self.children[-1]
         output: Any = about.get("agentopt.output", tops[0] if len(tops) == 1 else -1)
         graph.output = output if isinstance(output, int) and -1 <= output < len(graph) else -1
-        graph.functions = {name: FunctionInfo(**info) for name, info in _parsed(about, "agentopt.functions", dict).items()}
+        graph.functions = {name: read_info(FunctionInfo, info) for name, info in _parsed(about, "agentopt.functions", dict).items()}
         graph.meta = _parsed(about, "agentopt.meta", dict)
         said: dict[Any, Feedback] = {}
         for number, span in enumerate(self.spans):
@@ -131,7 +132,9 @@ class _Reader:
                 if event.name == EVALUATION:
                     _add_remark(said, number, place, event)
         graph.feedback = [said[key] for key in sorted(said)]
-        graph.feedback += [Feedback(-1, str(each["text"]), each["scores"]) for each in _parsed(about, "agentopt.feedback", list)]
+        for each in _parsed(about, "agentopt.feedback", list):
+            scores = {str(name): float(score) for name, score in each["scores"].items()}
+            graph.feedback.append(Feedback(-1, str(each["text"]), scores))
 
 
 def _kind(span: Span) -> Kind:
@@ -151,8 +154,8 @@ def _name(span: Span, kind: Kind) -> str:
 
 
 def _known_inputs(about: Mapping[str, Any], count: int) -> tuple[Edge, ...]:
-    nodes, roles, how = (about.get(f"agentopt.inputs.{key}", []) for key in ("nodes", "roles", "how"))
-    return tuple(Edge(*edge) for edge in zip(nodes, roles, how, strict=False) if 0 <= edge[0] < count)
+    nodes, roles, hows = (about.get(f"agentopt.inputs.{key}", []) for key in ("nodes", "roles", "how"))
+    return tuple(Edge(node, str(role), how) for node, role, how in zip(nodes, roles, hows, strict=False) if 0 <= node < count)
 
 
 def _literals(span: Span) -> tuple[tuple[str, Any], ...]:

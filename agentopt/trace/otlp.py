@@ -147,7 +147,16 @@ def _any_value(value: Any) -> dict[str, Any]:
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return {"intValue": str(value)}
     if isinstance(value, int | float):
-        return {"doubleValue": float(value) if math.isfinite(value) else str(value)}
+        return {"doubleValue": _double(value)}
     if isinstance(value, list | tuple):
         return {"arrayValue": {"values": [_any_value(item) for item in cast("list[Any]", value)]}}
     return {"stringValue": str(value)}
+
+
+def _double(value: float) -> float | str:
+    """JSON has no infinite numbers; a whole number may be too large for a double."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf if value > 0 else -math.inf
+    return number if math.isfinite(number) else "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"

@@ -336,6 +336,20 @@ async def test_on_case_failure_worst_counts_a_failed_case_as_the_floor():
     assert (await world.run()).failures["crash"] == 11
 
 
+@pytest.mark.parametrize("failing", ["t", "tu"])
+async def test_a_seed_that_fails_on_test_counts_as_the_floor_there_and_is_compared(failing: str):
+    objectives = [Objective("score", "max", floor=-1000.0)]
+
+    def judge(values: Any, case: str, repeat: int) -> Any:
+        return Failure("crash", "boom") if not values["x"] and case in failing else parabola(values, case, repeat)
+
+    state = await World(make_task(objectives=objectives, on_case_failure="worst"), judge=judge).run()
+    seed = state.test[state.seed_id]
+    assert {case: scores["score"] == -1000.0 for case, scores in seed["cases"].items()} == {"t": True, "u": "u" in failing}
+    assert seed["splits"]["test"]["scores"]["score"] < -500.0
+    assert "failure" not in seed
+
+
 @pytest.mark.parametrize("broken", [lambda cases: {"score": float("nan")}, lambda cases: {}, lambda cases: 1 / 0])
 async def test_a_broken_aggregate_is_the_tasks_fault_and_said(broken: Any):
     with pytest.raises(SeedFailed, match="the task's aggregate function failed"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import random
 import threading
-import time
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -325,16 +325,21 @@ async def test_too_many_such_threads_end_the_run(monkeypatch):
 
 async def test_threads_that_end_late_do_not_count_for_ever(monkeypatch):
     monkeypatch.setattr(calling, "_MOST_LEFT", 2)
+    begun, go = queue.Queue(), threading.Event()
 
     def slow(name):
-        time.sleep(0.06)
+        begun.put(threading.current_thread())
+        go.wait()
 
     task = make_task(slow, limits=Limits(seconds=0.02))
     async with opened(task, capacity=1) as executor:
         session = await executor.open(candidate(task))
         for repeat in range(3):
+            go.clear()
             assert (await session.rollout("ann", repeat, 7)).failure.kind == "timeout"
-            await asyncio.sleep(0.15)
+            thread = await asyncio.to_thread(begun.get)
+            go.set()
+            await asyncio.to_thread(thread.join)
 
 
 # --- scores

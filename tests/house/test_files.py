@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 import tomllib
 from pathlib import Path
@@ -47,6 +48,15 @@ def test_every_folder_of_the_package_is_a_room_with_a_word_on_it() -> None:
     folders = {path.parent for path in modules()}
     assert {folder for folder in folders if not (folder / "__init__.py").exists()} == set()
     assert PACKAGE / "core" in folders
+
+
+def test_no_file_holds_both_sides_of_a_merge() -> None:
+    mark = re.compile(r"^(<<<<<<<|>>>>>>>) (?!SEARCH|REPLACE)", re.MULTILINE)
+    rooms = ("agentopt", "benchmarks", "docs", "evaluators", "examples", "prompts", "tasks", "tests")
+    folders = [ROOT.glob("*.*"), *((ROOT / room).rglob("*.*") for room in rooms)]
+    files = [path for folder in folders for path in folder if path.suffix in (".md", ".py", ".toml")]
+    assert ROOT / "CHANGELOG.md" in files
+    assert [str(path.relative_to(ROOT)) for path in files if mark.search(path.read_text())] == []
 
 
 def test_the_linters_limits_are_the_agreed_ones() -> None:

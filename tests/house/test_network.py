@@ -10,6 +10,8 @@ import pytest
 def test_another_machine_is_out_of_reach() -> None:
     with socket.socket() as there, pytest.raises(RuntimeError, match="loopback only"):
         there.connect(("192.0.2.1", 80))
+    with socket.socket() as there, pytest.raises(RuntimeError, match="loopback only"):
+        there.connect_ex(("192.0.2.1", 80))
     with pytest.raises(RuntimeError, match="loopback only"):
         socket.getaddrinfo("example.invalid", 80)
 

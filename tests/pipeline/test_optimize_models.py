@@ -244,6 +244,25 @@ def test_a_large_trace_is_cut_and_a_huge_one_left_out():
     assert dump_trace(attempt(3), Verdict({"score": 1.0}), 200) == b""
 
 
+def test_what_cannot_say_what_it_is_keeps_no_trace_from_being_cut():
+    from agentopt.executors.pipeline import dump_trace
+    from agentopt.scoring.judge import Verdict
+    from agentopt.trace.calling import Called
+    from agentopt.trace.recorder import record
+    from agentopt.trace.workflow import Attempt
+
+    class Mute:
+        def __repr__(self):
+            raise RuntimeError("no text")
+
+    with record() as trace:
+        trace.input("thing", Mute())
+        trace.input("text", "x" * 50_000)
+    cut = load(dump_trace(Attempt(Called("out"), trace), Verdict({"score": 1.0}), 20_000))
+    assert cut.value(0).text == "<Mute whose repr raised RuntimeError>"
+    assert len(cut.value(1)) < 20_000
+
+
 def test_the_calls_of_the_first_pass_are_paid_with_their_errors_too(tmp_path):
     style = Param("Be kind", "style")
 

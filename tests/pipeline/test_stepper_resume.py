@@ -61,11 +61,12 @@ def killed_after(number: int, work: Callable[[], Any], monkeypatch: pytest.Monke
     return status
 
 
-def test_wherever_it_dies_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.thorough)])
+def test_wherever_it_dies_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int):
     assert program(tmp_path / "whole") == [0, 1, 2, 3, 4, 5, 3]
     whole = canonical(events(tmp_path / "whole"))
     last = len(events(tmp_path / "whole"))
-    for number in range(1, last - 1):
+    for number in range(1, last - 1, every):
         folder = tmp_path / f"killed-{number}"
         status = killed_after(number, lambda folder=folder: program(folder), monkeypatch)
         assert os.WIFSIGNALED(status)

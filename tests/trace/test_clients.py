@@ -179,7 +179,7 @@ def test_no_secret_is_in_a_node(client_of):
     with FakeLLM() as server, looking() as trace:
         client = client_of(server, default_headers={"X-Other": KEY})
         client.chat.completions.create(model="m", messages=say("x"), extra_headers={"X-Key": KEY}, extra_body={"own_key": KEY})
-        tool = {"type": "mcp", "server_label": "s", "headers": {"Authorization": KEY}, "authorization": KEY}
+        tool = {"type": "mcp", "server_label": "s", "headers": {"Authorization": KEY}, "authorization": KEY, "extra": {1: "one"}}
         client.responses.create(model="m", input="x", tools=[tool])
     assert len(rows(trace)) == 2
     assert KEY not in repr(trace.rows)

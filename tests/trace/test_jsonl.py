@@ -8,10 +8,13 @@ import math
 import pytest
 
 from agentopt.core.errors import UserError
+from agentopt.trace.export import to_mermaid
 from agentopt.trace.graph import Edge, Feedback, FunctionInfo, Graph, Node, ParamInfo
 from agentopt.trace.jsonl import dump, load
+from agentopt.trace.otel import to_otlp
 from agentopt.trace.params import Param
 from agentopt.trace.recorder import record
+from agentopt.trace.render import render
 from agentopt.trace.traced import traced
 from agentopt.trace.values import More, Outline
 
@@ -154,6 +157,13 @@ def changed(line, **fields):
         (changed(3, value={"$": "float"}), "line 4 is damaged"),
         (changed(3, value={"$": []}), "line 4 is damaged"),
         (changed(3, meta=[]), "line 4 is damaged"),
+        (changed(0, nodes=math.inf), "line 1 is damaged (OverflowError"),
+        (changed(0, functions={"f": {"name": "f", "source": 3}}), "line 1 is damaged (ValueError: source is 3)"),
+        (changed(0, params={"p": {"name": "p", "trainable": "x"}}), "line 1 is damaged (ValueError: trainable is 'x')"),
+        (changed(0, feedback=[{"target": 0, "scores": {"s": 10**400}}]), "line 1 is damaged (OverflowError"),
+        (changed(3, inputs=[[0, 3]]), "line 4 is damaged (ValueError: 3 names no argument)"),
+        (changed(3, seconds=math.nan), "line 4 is damaged (ValueError: a time is nan s)"),
+        (changed(3, started=1e300), "line 4 is damaged (ValueError: a time is 1e+300 s)"),
         (good()[:-40], "line 4 is damaged"),
         (b"\n".join(good().splitlines()[:-1]), "the trace is cut off: it holds 2 of its 3 nodes; take another copy of it"),
         (good().splitlines()[0] + b"\n" + b"[" * 100_000, "line 2 is damaged"),
@@ -164,6 +174,67 @@ def test_what_cannot_be_read_is_one_sentence(data, says):
         load(data)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def nested(depth):
+    value: list[object] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def _places(value, path=()):
+    yield path
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from _places(value[key], (*path, key))
+
+
+def _replaced(value, path, by):
+    if not path:
+        return by
+    copied = value.copy()
+    copied[path[0]] = _replaced(value[path[0]], path[1:], by)
+    return copied
+
+
+def _loaded(data):
+    try:
+        return load(data), ""
+    except UserError as error:
+        return Graph(), str(error)
+
+
+_HOSTILE = [
+    None,
+    True,
+    -1,
+    10**400,
+    math.inf,
+    math.nan,
+    "",
+    "\x1b[31m",
+    [[]],
+    {},
+    {"$": "array", "dtype": "<f8", "shape": [0], "base64": ""},
+]
+
+
+@pytest.mark.parametrize("by", [*_HOSTILE, nested(900)], ids=lambda by: repr(by)[:20])
+def test_a_file_of_others_is_one_sentence_or_a_graph_that_can_be_shown(by):
+    graph = load(good())
+    graph.functions["f"] = FunctionInfo("f", source="def f(): ...")
+    graph.add(Node(0, "exception", "f", None, (Edge(2, "x", "contains"),), span=2, meta={"error": "E", "message": "m", "where": "w"}))
+    graph.output, lines = 3, [json.loads(line) for line in dump(graph).splitlines()]
+    for number, line in enumerate(lines):
+        for path in _places(line):
+            data = b"\n".join(json.dumps(_replaced(line, path, by) if at == number else each).encode() for at, each in enumerate(lines))
+            loaded, said = _loaded(data)
+            assert "\n" not in said
+            load(dump(loaded))
+            render([loaded], 2000)
+            to_mermaid(loaded)
+            to_otlp(loaded)
 
 
 def test_lines_after_the_last_node_are_ignored():

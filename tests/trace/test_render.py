@@ -276,18 +276,19 @@ def test_names_are_given_once(wanted: list[tuple[str, bool]]) -> None:
     assert len(set(given)) == len(given)
 
 
-def test_a_hundred_thousand_nodes_take_less_than_a_second() -> None:
+@pytest.mark.parametrize("length", [20_000, pytest.param(100_000, marks=pytest.mark.thorough)])
+def test_a_hundred_thousand_nodes_take_less_than_a_second(length: int) -> None:
     """Or, where a tracer slows everything, no more than a few walks over the nodes."""
-    graph = chain(100_000, ("step", "tokenize", "join"))
+    graph = chain(length, ("step", "tokenize", "join"))
     began = time.process_time()
-    assert sum(len(node.inputs) for node in graph) > 100_000
+    assert sum(len(node.inputs) for node in graph) > length
     walk = time.process_time() - began
     taken: list[float] = []
     for _ in range(3):
         began = time.process_time()
         problem = render([graph], 4000)
         taken.append(time.process_time() - began)
-        if taken[-1] < 1:
+        if taken[-1] < length / 100_000:
             break
-    assert min(taken) < max(1, 5 * walk)
-    assert steps(problem.code) == 100_000
+    assert min(taken) < max(length / 100_000, 8 * walk)
+    assert steps(problem.code) == length

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from agentopt.compat.trace import GRAPH, bundle, model, node, stop_tracing
+from agentopt.trace.params import applied
 
 
 @model
@@ -60,18 +61,48 @@ def test_many_threads_share_an_agent() -> None:
 
 
 def test_stopping_holds_in_its_own_task_alone() -> None:
+    stopped, recorded_too = asyncio.Event(), asyncio.Event()
+
     async def silent():
         with stop_tracing():
-            await asyncio.sleep(0.01)
+            stopped.set()
+            await recorded_too.wait()
             return node(1) + 1
 
     async def recorded():
-        await asyncio.sleep(0.005)
+        await stopped.wait()
         assert GRAPH.TRACE
-        return node(1) + 1
+        made = node(1) + 1
+        recorded_too.set()
+        return made
 
     async def both():
         return await asyncio.gather(silent(), recorded())
 
     one, other = asyncio.run(both())
     assert (len(one.parents), len(other.parents)) == (0, 2)
+
+
+def test_candidates_side_by_side_give_what_they_give_one_after_another() -> None:
+    agent, often = Agent(), sys.getswitchinterval()
+
+    def tried(k: int) -> tuple[int, list[str]]:
+        with applied({"factor": k}):
+            made = asyncio.run(agent.run(10))
+            made.backward(f"said of {k}")
+        return made.data, [parent.name.partition(":")[0] for parent in made.parents]
+
+    alone = [tried(k) for k in range(40)]
+    said = {text for pieces in agent.factor.feedback.values() for text in (piece.user_feedback for piece in pieces)}
+    agent.factor.zero_feedback()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(tried, range(40)))
+    finally:
+        sys.setswitchinterval(often)
+    assert together == alone
+    assert [data for data, _ in alone] == [10 * k + 1 for k in range(40)]
+    assert {text for pieces in agent.factor.feedback.values() for text in (piece.user_feedback for piece in pieces)} == said
+    assert len(said) == 40
+    assert agent.factor.data == 2

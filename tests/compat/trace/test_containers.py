@@ -29,9 +29,7 @@ def test_an_operation_over_all_members() -> None:
     assert [item.data for item in both.many] == ["foo1bar1", "foo2bar2"]
     assert (both.named["v"], both.named["x"][0], both.inner.y) == (3, "foo1bar1", "foobar")
     assert apply_op(operators.add, None, node(1), y=node(2)) == 3
-    both = (
-        apply_op(operators.add, Outer("replaced", 3), foo, node("!")) if False else apply_op(dict, Inner("r"), a=Inner("a"), b=Inner("b"))
-    )
+    both = apply_op(dict, Inner("r"), a=Inner("a"), b=Inner("b"))
     assert {key: value.data for key, value in both.y.items()} == {"a": "a", "b": "b"}
     assert [item.data for item in apply_op(operators.add, [None, None], [node("a"), node("b")], node("!"))] == ["a!", "b!"]
 
