@@ -109,7 +109,10 @@ def load_params(path: str | Path, params: Iterable[Param] = (), trust: bool = Fa
         raise ConfigError(f"{path}: not a JSON file: {error}") from None
     if not isinstance(found, dict) or cast("dict[str, Any]", found).get("format") != _FORMAT:
         raise ConfigError(f"{path}: it holds no parameters; give a file that .save() wrote")
-    values = {name: held["value"] for name, held in cast("dict[str, dict[str, Any]]", found["parameters"]).items()}
+    try:
+        values = {name: held["value"] for name, held in cast("dict[str, dict[str, Any]]", found["parameters"]).items()}
+    except (KeyError, TypeError, AttributeError):
+        raise ConfigError(f"{path}: its 'parameters' are not as .save() writes them; give a file that nobody changed") from None
     given = list(params)
     if missing := [param.name for param in given if param.name not in values]:
         raise ConfigError(f"{path}: it has no value for the parameter {missing[0]!r}; it has {', '.join(values)}")

@@ -8,7 +8,7 @@ import contextvars
 import inspect
 import threading
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -135,6 +135,7 @@ async def _in_loop(call: Call) -> Called:
             value = await call.function(*call.args, **call.kwargs)
             if isinstance(value, AsyncGenerator):
                 value = await _items(cast("AsyncGenerator[Any]", value))
+            value = _read(value)
     except (Exception, SystemExit) as error:
         return Called(error=error, wall=perf_counter() - began)
     return Called(value, wall=perf_counter() - began)
@@ -178,11 +179,23 @@ class _Thread:
             value = self._wait(_awaited(value))
         if isinstance(value, AsyncGenerator):
             return self._wait(_items(cast("AsyncGenerator[Any]", value)))
-        return list(cast("Generator[Any]", value)) if isinstance(value, Generator) else value
+        return _read(value)
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         self._awaited = asyncio.run_coroutine_threadsafe(work, self._loop)
         return self._awaited.result()
+
+
+def _read(value: Any) -> Any:
+    """What is computed when it is read is read here: later it would see other values."""
+    return list(value) if _is_lazy(value) else value
+
+
+def _is_lazy(value: Any) -> bool:
+    """Generators, and iterators such as ``map`` and those of ``itertools``. Files and streams of clients are left as they are."""
+    return isinstance(value, Generator) or (
+        isinstance(value, Iterator) and type(cast("Any", value)).__module__ in ("builtins", "itertools")
+    )
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:

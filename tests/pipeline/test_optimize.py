@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 from pathlib import Path
@@ -136,6 +137,33 @@ def test_an_async_workflow_and_a_caller_with_a_loop():
 
     with pytest.raises(RuntimeError, match=r"use await agentopt.pipeline.optimize.aoptimize"):
         asyncio.run(wrong())
+
+
+def lazily(how):
+    number = Param(1.0, "number", bounds=(0.0, 5.0))
+
+    async def later(x):
+        return (number.value for _ in range(1))
+
+    ways = {
+        "map": lambda x: map(lambda _: number.value, range(1)),
+        "chain": lambda x: itertools.chain((number.value for _ in range(1)), ()),
+        "coroutine": later,
+    }
+    return ways[how]
+
+
+@pytest.mark.parametrize("how", ["map", "chain", "coroutine"])
+def test_what_is_computed_only_when_it_is_read_has_the_candidates_values(how):
+    seen = []
+
+    def score(row, output):
+        seen.append(output[0])
+        return -abs(output[0] - 4.0)
+
+    optimized = found(lazily(how), [1.0, 2.0, 3.0], score, budget="4evals")
+    assert len(set(seen)) == 4
+    assert optimized.best.values["number"] in seen
 
 
 def test_pairs_and_other_rows_are_the_one_argument():
@@ -336,7 +364,15 @@ def test_what_is_saved_can_be_loaded_into_another_process(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [(None, "it cannot be read"), ("{", "not a JSON file"), ("[]", "holds no parameters"), ("{}", "holds no")]
+    ("text", "words"),
+    [
+        (None, "it cannot be read"),
+        ("{", "not a JSON file"),
+        ("[]", "holds no parameters"),
+        ("{}", "holds no"),
+        ('{"format": "agentopt parameters"}', "'parameters' are not as"),
+        ('{"format": "agentopt parameters", "parameters": {"k": 3}}', "are not as"),
+    ],
 )
 def test_what_is_no_file_of_ours_is_said(tmp_path, text, words):
     if text is not None:
