@@ -70,13 +70,17 @@ def journal_of(config: RunConfig, budget: Mapping[str, float], given: ChatModel 
     from agentopt.llm.prices import parse_price
     from agentopt.llm.retry import CallPolicy
 
+    named = _given_prices(config)
     specs = () if given else parse_models(config.model)
     chooser = WeightedChooser({given.name: 1.0}) if given else make_chooser(specs, config.llm.choose)
     journal = Journal(chooser, config.llm.max_output_tokens)
 
     def around(model: ChatModel, price: Price | None) -> ChatModel:
+        price = named.get(model.name.split(":", 1)[-1], price)
         if "usd" in budget and price is None:
-            raise ConfigError(f"budget: the price of {model.name} is unknown, so USD cannot be counted; add --price INPUT,OUTPUT")
+            raise ConfigError(
+                f"budget: the price of {model.name} is unknown, so USD cannot be counted; add --price INPUT,OUTPUT, or llm.prices"
+            )
         return journal.metered(Recorder(model, config.llm.record) if config.llm.record else model, price)
 
     policy = CallPolicy(
@@ -109,9 +113,9 @@ def metering_of(config: RunConfig) -> Metering:
 
 def pricing_of(config: RunConfig) -> Pricing:
     """Prices by name, those of ``llm.prices`` first; the table's hold for the provider's own address only. Raises ConfigError."""
-    from agentopt.llm.prices import cost, known_prices, parse_price
+    from agentopt.llm.prices import cost, known_prices
 
-    given = {name: parse_price(text, f"llm.prices.{name}") for name, text in config.llm.prices.items()}
+    given = _given_prices(config)
 
     def price(model: str, usage: Usage) -> float | None:
         provider, _, name = model.partition(":")
@@ -119,6 +123,13 @@ def pricing_of(config: RunConfig) -> Pricing:
         return cost(usage, given.get(name) or known_prices().get(f"openai:{own}"))
 
     return price
+
+
+def _given_prices(config: RunConfig) -> dict[str, Price]:
+    """By name, without the provider. Raises ConfigError."""
+    from agentopt.llm.prices import parse_price
+
+    return {name: parse_price(text, f"llm.prices.{name}") for name, text in config.llm.prices.items()}
 
 
 def prompts_of(config: RunConfig, optimizer: str) -> Templates:

@@ -273,20 +273,26 @@ def _trace(log: RunLog, console: Console) -> Iterator[Text | Tree]:
 # --- what to do next -----------------------------------------------------------------------------------------------
 
 
+_IN_A_PROGRAM = ("pipeline", "interactive")
+"""Executors of what only the user's own program can call."""
+
+
 def _next(log: RunLog, standing: Standing) -> Iterator[Text]:
     """Lines that are never broken, so that they can be pasted."""
     folder, state = quote(str(log.folder)), log.state
+    inside = state.info.get("config", {}).get("executor") in _IN_A_PROGRAM
     rows: dict[str, str] = {}
     if (log.folder / BEST).is_dir():
         rows["best candidate"] = str(log.folder / BEST)
     if standing.can_go_on:
-        rows["go on"] = f"agentopt resume {folder}"
+        rows["go on"] = "start your program again" if inside else f"agentopt resume {folder}"
     elif state.finished:
-        rows["search longer"] = f"agentopt resume {folder} --budget +500evals"
+        more = "start your program again with a larger budget"
+        rows["search longer"] = more if inside else f"agentopt resume {folder} --budget +500evals"
     if state.best_id and state.best_id != state.seed_id:
         rows["what changed"] = f"agentopt diff {folder} seed best"
         rows["how it came about"] = f"agentopt why {folder} best"
-        rows["take it over"] = f"agentopt apply {folder}"
+        rows["take it over"] = f"agentopt export {folder} best" if inside else f"agentopt apply {folder}"
     if state.best_id and traced_rollouts(log, state.best_id):
         rows["look at its trace"] = f"agentopt trace show {folder}"
     for title, text in rows.items():

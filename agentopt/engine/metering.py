@@ -230,11 +230,12 @@ class Metering:
         self._keep()
 
     def _keep(self) -> None:
-        """By what rollouts took so far."""
-        own, rollouts = self._own, max(len(self._tried), self.run.state.rollouts, 1)
+        """By what rollouts took so far. Calls under way are left out: their bounds say nothing of what they take."""
+        own, under_way = self._own, self._own.open.values()
+        rollouts = max(len(self._tried) - len({_rollout(data) for data in under_way}), self.run.state.rollouts, 1)
         often = _TEST_MARGIN * self.run.left_on_test / rollouts if self._keeping else 0.0
-        for unit, taken in (("calls", own.requests), ("tokens", own.tokens), ("usd", own.usd)):
-            kept = often * taken
+        for unit, taken in (("calls", own.requests - len(under_way)), ("tokens", own.tokens), ("usd", own.usd)):
+            kept = often * (taken - sum(data.get(unit, 0.0) for data in under_way))
             self.run.ledger.release(unit, self._kept.get(unit, 0.0) - kept)
             self._kept[unit] = kept
 

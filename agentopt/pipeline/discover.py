@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from agentopt.core.errors import BudgetSpent, ConfigError, SeedFailed, TaskError
+from agentopt.core.evaluation import Failure
 from agentopt.core.metering import ROLLOUT, Meter
 from agentopt.core.protocols import Wish
 from agentopt.core.rng import rollout_seed
@@ -21,7 +22,7 @@ from agentopt.trace.calling import Called, is_async
 from agentopt.trace.params import Param
 from agentopt.trace.workflow import put
 
-__all__ = ["FIRST_ROWS", "FirstPass", "How", "adapted", "first_pass", "objectives_of"]
+__all__ = ["FIRST_ROWS", "FirstPass", "How", "adapted", "first_pass", "objectives_of", "refuse_failed"]
 
 FIRST_ROWS = 20
 
@@ -63,6 +64,8 @@ class FirstPass:
     trials: dict[str, Trial] = field(default_factory=dict[str, Trial])
     params: dict[str, Param] = field(default_factory=dict[str, Param])
     tally: Tally | None = None
+    failures: dict[str, Failure] = field(default_factory=dict[str, Failure])
+    """Rows without a score, by case id."""
     _paid: asyncio.Task[None] | None = None
 
     @property
@@ -96,7 +99,7 @@ class FirstPass:
 
 @dataclass(frozen=True)
 class How:
-    """How rows are tried. With ``names``, only until parameters of these names are found."""
+    """How rows are tried. With ``names``, only until parameters of these names are found: none if all are given."""
 
     workers: int
     rng_seed: int
@@ -115,16 +118,17 @@ async def first_pass(task: Task, cases: Sequence[Case], params: Iterable[Param],
     trials = Trials(task, how.workers, how.wish, how.tally)
     left = list(cases[:FIRST_ROWS])
     try:
-        while left and not (how.names and found.trials and how.names <= found.params.keys()):
+        while left and not (how.names and how.names <= found.params.keys()):
             now, left = (left[:1], left[1:]) if how.names else (left, [])
             for case, trial in zip(now, await _all([_try(trials, case, how) for case in now]), strict=True):
                 found.take(case, trial)
+        if found.trials:
+            _check_scored(found, trials)
         if not found.params:
             raise TaskError(
                 "the workflow read no parameter; make one with agentopt.param(value, name=...) and read it where it is used "
                 "(str(p), p.format(), p.value), or give those that are read on some rows only: params=[...]"
             )
-        _check_scored(found, trials)
     except BudgetSpent as error:
         raise ConfigError(f"budget: it does not fit the first pass over {len(cases[:FIRST_ROWS])} rows: {error}") from None
     finally:
@@ -148,8 +152,20 @@ async def _all(work: Sequence[Any]) -> list[Trial]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def refuse_failed(found: FirstPass) -> None:
+    """For scores that have no worst. Raises SeedFailed if the seed fails on a row that was tried."""
+    for case_id, failure in found.failures.items():
+        way = "mend score" if failure.scorer_error else "give floor=, the score that such a row counts as, or mend it"
+        raise SeedFailed(
+            f"the seed does not score ({failure.kind}) on {case_id}, and one failed row fails a candidate; {way}: {failure.message}"
+        )
+
+
 def _check_scored(found: FirstPass, trials: Trials) -> None:
     if any(trial.scored and not trial.scored.error and not trial.scored.late for trial in found.trials.values()):
+        judge = Judge(tuple(objectives_of(found, None)))
+        verdicts = {case_id: trials.verdict(trial, judge, 0) for case_id, trial in found.trials.items()}
+        found.failures = {case_id: verdict.failure for case_id, verdict in verdicts.items() if verdict.failure}
         return
     first = next(iter(found.trials.values()))
     failure = trials.verdict(first, Judge(()), 0).failure

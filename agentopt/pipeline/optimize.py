@@ -20,9 +20,9 @@ from agentopt.core.protocols import Wish
 from agentopt.core.task import Limits, Objective, Parameter, Task
 from agentopt.engine.foreground import Interruptible, run_sync
 from agentopt.engine.plan import Observer
-from agentopt.pipeline.discover import How, adapted, first_pass, objectives_of
+from agentopt.pipeline.discover import How, adapted, first_pass, objectives_of, refuse_failed
 from agentopt.pipeline.report import Optimized
-from agentopt.pipeline.rows import Data, check_call, read_data
+from agentopt.pipeline.rows import Data, check_calls, read_data
 from agentopt.pipeline.tally import Tally
 from agentopt.results import Result
 from agentopt.store.layout import is_run_folder
@@ -183,7 +183,7 @@ async def _optimize(wanted: _Wanted, interruptible: Interruptible) -> Optimized:
     rng_seed = before.info["config"]["rng_seed"] if before else wanted.options.get("rng_seed", 0)
     data = read_data(wanted.data, rng_seed)
     train = data.cases["train"]
-    check_call(wanted.pipeline, train[0])
+    check_calls(wanted.pipeline, data.cases)
     task = wanted.task(data)
     names = frozenset(before.info["seed_values"]) if before else frozenset[str]()
     how = How(wanted.workers, rng_seed, wanted.wish, wanted.tally(), names)
@@ -197,6 +197,8 @@ async def _optimize(wanted: _Wanted, interruptible: Interruptible) -> Optimized:
     else:
         task.objectives = objectives_of(found, wanted.options.get("floor"))
         _settle_failures(task)
+        if task.on_case_failure == "fail":
+            refuse_failed(found)
         options, note = _search(wanted, task)
         notes.append(note)
         run = api.aevolve(task, interruptible=interruptible, **options)

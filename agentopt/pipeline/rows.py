@@ -12,7 +12,7 @@ from agentopt.core.errors import TaskError
 from agentopt.core.task import SPLITS, Case
 from agentopt.trace.workflow import Fields
 
-__all__ = ["EXPECTED", "Data", "check_call", "read_data"]
+__all__ = ["EXPECTED", "Data", "check_calls", "read_data"]
 
 EXPECTED = ("expected", "answer", "label")
 """Keys of a row that the workflow does not get; the first of them that is there is the case's ``expected``."""
@@ -68,6 +68,8 @@ def _given(splits: Mapping[str, Any]) -> Data:
 def _list(rows: Any, where: str) -> list[Any]:
     if isinstance(rows, str | bytes) or not hasattr(rows, "__iter__"):
         raise TaskError(f"{where} is a {type(rows).__name__}; give a list of rows")
+    if hasattr(rows, "columns") and hasattr(rows, "to_dict"):
+        raise TaskError(f"{where} is a {type(rows).__name__}, which is iterated by its columns; give {where}.to_dict('records')")
     found = list(rows)
     if not found:
         raise TaskError(f"{where} has no rows; give at least one")
@@ -92,21 +94,27 @@ def _case(key: str, row: Any) -> Case:
     return Case(key, row)
 
 
-def check_call(function: Callable[..., Any], case: Case) -> None:
-    """Raises TaskError if the workflow cannot be called with that row."""
+def check_calls(function: Callable[..., Any], cases: Mapping[str, Sequence[Case]]) -> None:
+    """Raises TaskError for the first row with which the workflow cannot be called."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return
+    name = getattr(function, "__name__", type(function).__name__)
+    for case in (case for members in cases.values() for case in members):
+        try:
+            _bind(signature, case)
+        except TypeError as error:
+            given = f"the fields {', '.join(case.input) or 'none'}" if isinstance(case.input, Fields) else "one value"
+            raise TaskError(
+                f"{case.id}: {name}{signature} cannot be called with {given}: {error} ({', '.join(EXPECTED)} are kept for score)"
+            ) from None
+
+
+def _bind(signature: inspect.Signature, case: Case) -> None:
+    """Raises TypeError."""
     extra = {"ctx": None} if "ctx" in signature.parameters and not (isinstance(case.input, Fields) and "ctx" in case.input) else {}
-    try:
-        if isinstance(case.input, Fields):
-            signature.bind(**case.input, **extra)
-        else:
-            signature.bind(case.input, **extra)
-    except TypeError as error:
-        name = getattr(function, "__name__", type(function).__name__)
-        given = f"the fields {', '.join(case.input) or 'none'}" if isinstance(case.input, Fields) else "one value"
-        raise TaskError(
-            f"{case.id}: {name}{signature} cannot be called with {given}: {error} ({', '.join(EXPECTED)} are kept for score)"
-        ) from None
+    if isinstance(case.input, Fields):
+        signature.bind(**case.input, **extra)
+    else:
+        signature.bind(case.input, **extra)

@@ -1,7 +1,7 @@
 """From rows to a graph: who made what each call was given.
 
-Rows are replayed in the order of their ticks: what a call was given is looked up at its begin, what it gave is known from its end on. The
-trace keeps every object, so an ``id`` is never used twice. An ``arg`` edge says that this very object came from that node:
+Rows are replayed in the order of their ticks: what a call was given is looked up at its begin, what it gave is known from its end on. Every
+object that was looked at is kept, so an ``id`` is never used twice. An ``arg`` edge says that this very object came from that node:
 
 * the first to give an object made it; a call around that one which returns it hands it out, and stands for it from then on;
 * who returns what it was given made nothing, unless it changed it on the way: an ``inferred`` edge says that the object may have come
@@ -15,7 +15,8 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
@@ -29,6 +30,7 @@ __all__ = ["Flow", "Outcome", "Row", "says_nothing", "shown"]
 
 Row = tuple[int, Kind, Any, int, tuple[Any, ...], "dict[str, Any] | None", Any, float, float, "dict[str, Any] | None", int]
 """``(number, kind, what, span, args, kwargs, value, began, ended, meta, done)``; ``number`` and ``done`` are the ticks of begin and end."""
+_NUMBER, _DONE = itemgetter(0), itemgetter(10)
 _RIVALS = 8
 _HELD = frozenset({Snapshot, Linked})
 _SMALL = 1024
@@ -57,10 +59,13 @@ def shown(value: Any) -> Any:
 class Flow:
     """One replay of rows. Nodes are known by their place in the order of begins."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self.rows = sorted(rows, key=_number)
-        self.places = {row[0]: place for place, row in enumerate(self.rows)}
-        self.spans = [-1 if row[3] < 0 else self.places.get(row[3], -1) for row in self.rows]
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self.rows: list[Row] = []
+        self.places: dict[int, int] = {}
+        """By the numbers of rows."""
+        self.spans: list[int] = []
+        self.until = -1
+        """The last tick that was replayed."""
         self.origins: dict[int, int] = {}
         """By the id of an object: the node that it came from; of one from outside ``~place`` of the first that was given it."""
         self.doubts: dict[int, list[int]] = {}
@@ -80,12 +85,31 @@ class Flow:
         """By the id of a text: what stands in it."""
         self._here: dict[tuple[int, str], int] = {}
         """The edges of the node at hand: (source, role) -> where in the columns."""
-        self._replay()
+        self._held: list[Any] = []
+        """What containers of other classes held when they were looked at: who changes them later would free it."""
+        self.extend(rows)
 
-    def _replay(self) -> None:
-        ended, at, places, gave, began = self._ended(), 0, self.places, self._gave, self._began
+    def extend(self, rows: Iterable[Row]) -> bool:
+        """Replay what came after all that was replayed so far; with earlier ones among them nothing is done, and False returned.
+
+        What is known afterwards is what one replay of all of them finds.
+        """
+        new = sorted(rows, key=_NUMBER)
+        if not new:
+            return True
+        if new[0][0] <= self.until:
+            return False
+        first, places, spans = len(self.rows), self.places, self.spans
+        self.rows += new
+        places.update(zip(map(_NUMBER, new), range(first, len(self.rows)), strict=True))
+        spans.extend([-1 if row[3] < 0 else places.get(row[3], -1) for row in new])
+        self._replay(first, new)
+        return True
+
+    def _replay(self, first: int, new: Sequence[Row]) -> None:
+        ended, at, places, gave, began = _ended(new), 0, self.places, self._gave, self._began
         last, ends, roles = len(ended), self.ends, self.roles
-        for place, row in enumerate(self.rows):
+        for place, row in enumerate(new, first):
             number = row[0]
             while at < last and ended[at][10] < number:
                 gave(places[ended[at][0]], ended[at][6])
@@ -95,17 +119,7 @@ class Flow:
             ends.append(len(roles))
         for row in ended[at:]:
             gave(places[row[0]], row[6])
-
-    def _ended(self) -> list[Row]:
-        """The rows in the order of their ends; for a generator one for each item."""
-        ended: list[Row] = []
-        for row in self.rows:
-            if type(row[6]) is Items:
-                ended.extend((*row[:6], item, *row[7:10], tick) for tick, item in row[6].given)
-            else:
-                ended.append(row)
-        ended.sort(key=_done)
-        return ended
+        self.until = max(new[-1][0], ended[-1][10] if ended else -1, self.until)
 
     # --- what was given
 
@@ -115,23 +129,19 @@ class Flow:
             self._here.clear()
         if args:
             roles = what.positional if type(what) is Function else ()
+            origin, number, rows = self.origins.get, row[0], self.rows
             for position, value in enumerate(args):
                 role = roles[position] if position < len(roles) else f"arg{position}"
-                if not self._is_plain(place, role, value):
+                source = origin(id(value), -1)
+                if source < 0 or self.doubts or rows[source][10] > number:
                     self._take(place, role, value)
+                else:  # the way of most, in short: one object that one call made, which is over
+                    self.sources.append(source)
+                    self.roles.append(role)
+                    self.hows.append("arg")
         if named:
             for role, value in named.items():
                 self._take(place, role, value)
-
-    def _is_plain(self, place: int, role: str, value: Any) -> bool:
-        """The way of most arguments, in short: one object that one call made, which is over."""
-        source = self.origins.get(id(value), -1)
-        if source < 0 or self.doubts or self.rows[source][10] > self.rows[place][0]:
-            return False
-        self.sources.append(source)
-        self.roles.append(role)
-        self.hows.append("arg")
-        return True
 
     def _take(self, place: int, role: str, held: Any) -> None:
         kind = type_of(held)
@@ -153,7 +163,9 @@ class Flow:
         for item in _inside(held):
             if isinstance(item, Proxy):
                 self.proxies.append((place, role, item))
-            elif not self._trace_back(place, role, item) and type(item) is str:
+                continue
+            self._held.append(item)
+            if not self._trace_back(place, role, item) and type(item) is str:
                 self._guess(place, role, item)
 
     def _trace_back(self, place: int, role: str, value: Any) -> bool:
@@ -192,7 +204,9 @@ class Flow:
 
     def _gave(self, place: int, held: Any) -> None:
         kind = type_of(held)
-        if kind in ATOMS:
+        if kind is float and id(held) not in self.origins:
+            self.origins[id(held)] = place
+        elif kind in ATOMS:
             self._hand_out(place, held, held)
             if kind is str:
                 self._remember(place, held)
@@ -211,6 +225,7 @@ class Flow:
             if isinstance(item, Proxy):
                 self.proxies.append((place, "return", item))
                 continue
+            self._held.append(item)
             self._hand_out(place, item, item)
             if type(item) is str:
                 self._remember(place, item)
@@ -262,12 +277,16 @@ class Flow:
         return place == span
 
 
-def _number(row: Row) -> int:
-    return row[0]
-
-
-def _done(row: Row) -> int:
-    return row[10]
+def _ended(rows: Iterable[Row]) -> list[Row]:
+    """The rows in the order of their ends; for a generator one for each item."""
+    ended: list[Row] = []
+    for row in rows:
+        if type(row[6]) is Items:
+            ended.extend((*row[:6], item, *row[7:10], tick) for tick, item in row[6].given)
+        else:
+            ended.append(row)
+    ended.sort(key=_DONE)
+    return ended
 
 
 def says_nothing(value: Any) -> bool:

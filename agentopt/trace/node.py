@@ -183,14 +183,14 @@ def operation_of(graph: Graph, functions: dict[int, tuple[str, Sequence[str]]], 
 
 def reached(targets: Iterable[Node]) -> list[Node]:
     """Each node that led to ``targets``, and they, once; in no order."""
-    found = {id(target): target for target in targets}
-    stack = list(found.values())
-    while stack:
-        for given in stack.pop().inputs:
-            if isinstance(given, Node) and id(given) not in found:
-                found[id(given)] = given
-                stack.append(given)
-    return list(found.values())
+    found = list({target.serial: target for target in targets}.values())
+    seen = {made.serial for made in found}  # unlike ids, numbers in a row lie side by side in a set, and in the caches
+    for made in found:
+        for given in made.inputs:
+            if isinstance(given, Node) and given.serial not in seen:
+                seen.add(given.serial)
+                found.append(given)
+    return found
 
 
 def _serial(made: Node) -> int:

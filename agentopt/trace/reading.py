@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agentopt.trace.flow import Flow, Outcome, Row, says_nothing, shown
+from agentopt.trace.flow import Flow, Outcome, Row, shown
 from agentopt.trace.functions import Function, annotated
 from agentopt.trace.graph import Feedback, Graph, How, Kind, Node, ParamInfo
 from agentopt.trace.linking import Links
 from agentopt.trace.node import Node as Proxy
 from agentopt.trace.node import operation_of
 from agentopt.trace.params import Param
+from agentopt.trace.replay import Ends, Replay
 from agentopt.trace.values import Snapshot, changed, keeper
 
 __all__ = ["read_graph"]
@@ -22,18 +22,17 @@ _WHOLE = "workflow"
 
 
 def read_graph(
-    rows: Iterable[Row], start: float, outcome: Outcome | None = None, feedback: Iterable[tuple[Any, str, Mapping[str, float]]] = ()
+    replay: Replay, start: float, outcome: Outcome | None = None, feedback: Iterable[tuple[Any, str, Mapping[str, float]]] = ()
 ) -> Graph:
-    """O(rows + edges + text), but for a sort. ``start`` is when the trace began, of ``time.perf_counter``.
+    """O(rows + edges + text). ``start`` is when the trace began, of ``time.perf_counter``.
 
     What was judged, or came out in the end, and no node made is the value of a last node ``workflow``, which contains all others.
     """
     feedback = list(feedback)
     targets = [target for target, _, _ in feedback] + ([] if outcome is None else [outcome.value])
-    flow = Flow(rows)
-    writer = _Writer(flow, Links(flow, targets), start)
+    writer = _Writer(replay.flow, Links(replay.flow, targets), start)
     if targets:
-        ends = _Ends(flow, writer)
+        ends = _Ends(replay.ends, writer)
         writer.graph.output = -1 if outcome is None else ends.find(outcome.value)
         writer.graph.feedback = [Feedback(ends.find(target), text, scores) for target, text, scores in feedback]
     return writer.graph
@@ -161,39 +160,21 @@ def _message(error: Any) -> str:
 class _Ends:
     """The nodes of what was judged, by identity."""
 
-    def __init__(self, flow: Flow, writer: _Writer) -> None:
-        self.flow, self.writer = flow, writer
-        self.reads = {id(row[2]): place for place, row in enumerate(flow.rows) if row[1] == "param"}
-        """By the id of a parameter: where it was read last."""
-        self.best: dict[int, int] = {}
-        """By the id of an object: of all that gave it the outermost, and of those the last."""
+    def __init__(self, ends: Ends, writer: _Writer) -> None:
+        self.ends, self.spans, self.writer = ends, ends.flow.spans, writer
         self.wholes: dict[int, int] = {}
-        self.depths = depths = array("q")
-        for place, row in enumerate(flow.rows):
-            span, value = flow.spans[place], row[6]
-            depth = depths[span] + 1 if span >= 0 else 0
-            depths.append(depth)
-            key = id(value.value) if type(value) is Snapshot else id(value)
-            best = self.best.get(key, -1)
-            if best < 0 or depth <= depths[best]:
-                self.best[key] = place
 
     def find(self, target: Any) -> int:
         """The node; -1 if nothing was recorded."""
-        numbers = self.writer.numbers
         if isinstance(target, Node):
             return target.id
         if isinstance(target, Proxy):
             return self.writer.proxies[id(target)]
-        if id(target) in self.reads:
-            return numbers[self.reads[id(target)]]
-        place = self.best.get(id(target), -1)
-        if place < 0 or (self.depths[place] and says_nothing(target)):
-            place = self.flow.origins.get(id(target), -1)
-        return numbers[place] if place >= 0 else self._whole(target)
+        place = self.ends.place(target)
+        return self.writer.numbers[place] if place >= 0 else self._whole(target)
 
     def _whole(self, target: Any) -> int:
-        graph, spans = self.writer.graph, self.flow.spans
+        graph, spans = self.writer.graph, self.spans
         if not spans:
             return -1
         if id(target) not in self.wholes:

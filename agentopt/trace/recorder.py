@@ -15,6 +15,7 @@ from agentopt.trace.context import CURRENT, OVERLAY, SPAN, tick
 from agentopt.trace.flow import Outcome, Row
 from agentopt.trace.graph import Feedback, Graph, Kind
 from agentopt.trace.reading import read_graph
+from agentopt.trace.replay import Replay
 from agentopt.trace.threads import carried
 from agentopt.trace.values import Keep, keeper
 
@@ -43,6 +44,8 @@ class Trace:
         self.keep = keeper(values)
         self.feedback: list[tuple[Any, str, Mapping[str, float]]] = []
         """(the object that was judged, text, scores)"""
+        self._replays: list[Replay] = []
+        """What ``backward`` has read so far; none while somebody reads."""
         self.began = perf_counter()
         self.outcome: Outcome | None = None
         self.failure: BaseException | None = None
@@ -102,29 +105,38 @@ class Trace:
 
         ``target`` is an object that the workflow made, its exception, a ``Param`` or a node of ``graph()``. What nothing in the
         trace made is taken for the outcome of the whole. Each trainable parameter that it depends on gets a ``GivenFeedback``. Raises
-        ValueError for a score that is not finite.
+        ValueError for a score that is not finite. O(the rows since the last time + what the target depends on), see ``replay``.
         """
         scores = {} if score is None else dict(score) if isinstance(score, Mapping) else {"score": float(score)}
         for name, value in scores.items():
             if not isfinite(value):
                 raise ValueError(f"the score {name!r} is {value}; say with text alone what cannot be scored")
         self.feedback.append((target, text, scores))
-        params = {id(row[2]): row[2] for row in self.rows if row[1] == "param" and row[2].trainable}
-        if params:
-            self._tell(params.values())
-
-    def _tell(self, params: Any) -> None:
-        graph = self.graph()
-        said = graph.feedback[-1]
-        kept = {graph.name(number) for number in graph.subgraph([said.target]) if graph.kind(number) == "param"}
-        given = GivenFeedback(said.target, said.text, said.scores, self)
+        if not any(row[1] == "param" and row[2].trainable for row in self.rows):
+            return
+        with self._replayed(keep=True) as replay:
+            number, params = replay.told(target, self.feedback, self.outcome)
+        given = GivenFeedback(number, text, scores, self)
         for param in params:
-            if param.name in kept:
-                param.feedback.append(given)
+            param.feedback.append(given)
 
     def graph(self) -> Graph:
         """What was recorded so far."""
-        return read_graph(list(self.rows), self.began, self.outcome, self.feedback)
+        with self._replayed(keep=False) as replay:
+            return read_graph(replay, self.began, self.outcome, self.feedback)
+
+    @contextmanager
+    def _replayed(self, keep: bool) -> Generator[Replay]:
+        """The record as it is now. Who comes while another thread has what was kept reads all of it for himself."""
+        try:
+            replay = self._replays.pop()
+            keep = True
+        except IndexError:
+            replay = Replay()
+        replay.read(self.rows)
+        yield replay
+        if keep:
+            self._replays[:] = [replay]
 
 
 class Span:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context, copy_context
+from dataclasses import dataclass
 from typing import Any
 
 from agentopt.core.metering import METER
@@ -25,7 +26,29 @@ class _Carrying:
         self.placed = False
         self.start: Callable[..., Any] = threading.Thread.start
         self.submit: Callable[..., Any] = ThreadPoolExecutor.submit
+        self.pooled: dict[str, Callable[..., Any]] = {}
 
+    def place(self) -> None:
+        from multiprocessing.pool import ThreadPool
+
+        self.placed = True
+        self.start, self.submit = threading.Thread.start, ThreadPoolExecutor.submit
+        threading.Thread.start, ThreadPoolExecutor.submit = _start, _submit
+        self.pooled = {name: getattr(ThreadPool, name) for name in _POOLED}
+        for name, original in self.pooled.items():
+            setattr(ThreadPool, name, _handing_on(original))
+
+    def remove(self) -> None:
+        from multiprocessing.pool import ThreadPool
+
+        self.placed = False
+        threading.Thread.start, ThreadPoolExecutor.submit = self.start, self.submit
+        for name, original in self.pooled.items():
+            setattr(ThreadPool, name, original)
+
+
+_POOLED = ("apply_async", "_map_async", "imap", "imap_unordered")
+"""What all of ``multiprocessing.pool.ThreadPool`` goes through; each is given the function first."""
 
 _CARRYING = _Carrying()
 
@@ -55,9 +78,28 @@ def _submit(self: ThreadPoolExecutor, function: Callable[..., Any], /, *args: An
     return Context().run(_CARRYING.submit, self, copy_context().run, function, *args, **kwargs)
 
 
+def _handing_on(original: Callable[..., Any]) -> Callable[..., Any]:
+    def given(self: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return original(self, _InContext(copy_context(), func) if _wanted() else func, *args, **kwargs)
+
+    return given
+
+
+@dataclass(frozen=True)
+class _InContext:
+    """Called by many threads at once, each in a copy."""
+
+    context: Context
+    function: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.context.copy().run(self.function, *args, **kwargs)
+
+
 @contextmanager
 def carried() -> Generator[None]:
-    """While anybody is inside, ``threading.Thread.start`` and ``ThreadPoolExecutor.submit`` hand the context of their caller on.
+    """While anybody is inside, ``threading.Thread.start``, ``ThreadPoolExecutor.submit`` and ``multiprocessing.pool.ThreadPool`` hand the
+    context of their caller on.
 
     Only callers inside of a trace, or with a candidate applied, are treated so. A thread that lives longer than the trace keeps seeing
     it; pools do not. What was there before is put back when the last one leaves.
@@ -65,9 +107,7 @@ def carried() -> Generator[None]:
     with _CARRYING.lock:
         _CARRYING.users += 1
         if not _CARRYING.placed:
-            _CARRYING.placed = True
-            _CARRYING.start, _CARRYING.submit = threading.Thread.start, ThreadPoolExecutor.submit
-            threading.Thread.start, ThreadPoolExecutor.submit = _start, _submit
+            _CARRYING.place()
     try:
         yield
     finally:
@@ -75,5 +115,4 @@ def carried() -> Generator[None]:
             _CARRYING.users -= 1
             ours = threading.Thread.start is _start and ThreadPoolExecutor.submit is _submit
             if _CARRYING.users == 0 and ours:  # else somebody put his own over ours, which does nothing now
-                _CARRYING.placed = False
-                threading.Thread.start, ThreadPoolExecutor.submit = _CARRYING.start, _CARRYING.submit
+                _CARRYING.remove()

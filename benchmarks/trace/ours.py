@@ -105,10 +105,11 @@ def memory(count: int = 100_000) -> Figures:
 
 
 def _seconds(call: Callable[[], Any]) -> float:
+    """Of the whole call, or those that it says itself."""
     gc.collect()
     begin = process_time()
-    call()
-    return process_time() - begin
+    said = call()
+    return said if isinstance(said, float) else process_time() - begin
 
 
 def _chain(length: int) -> Graph:
@@ -135,14 +136,48 @@ def _proxy_chain(length: int) -> Any:
     return proxy
 
 
+def _rows_of_100(count: int) -> Callable[[], Any]:
+    """Feedback on each row of a batch as soon as it is there, all rows in one trace. What is not feedback is not counted."""
+    add, start = traced(lambda x: x + 1.0), Param(0.5, "start")
+
+    def run() -> float:
+        seconds = 0.0
+        with record() as trace:
+            for _ in range(count):
+                value = start.value
+                for _ in range(99):
+                    value = add(value)
+                begin = process_time()
+                trace.backward(value, "x")
+                seconds += process_time() - begin
+        return seconds
+
+    return run
+
+
+def _recorded_fan(width: int) -> Callable[[], Any]:
+    gather, params = traced(lambda *given: sum(given)), [Param(0.5 + number, f"p{number}") for number in range(width)]
+    with record() as trace:
+        total = gather(*[param.value for param in params])
+    return lambda: trace.backward(total, "x")
+
+
+def _proxy_fan(width: int) -> Callable[[], Any]:
+    params = [Param(0.5 + number, f"p{number}") for number in range(width)]
+    total = node(max)(*params)
+    return lambda: total.backward("x")
+
+
 def linearity(rounds: int = 3) -> Figures:
-    """Seconds for chains of 10,000 and 100,000: the subgraph, backward of proxies, backward of a recorded trace with its graph made."""
+    """Seconds for chains of 10,000 and 100,000, and for as many calls in batches of rows of 100 with feedback on each row; for a fan-in
+    of 10,000 parameters."""
     figures: Figures = {}
     ways: dict[str, Callable[[int], Callable[[], Any]]] = {
         "subgraph": lambda length: (lambda graph: lambda: graph.subgraph([length]))(_chain(length)),
         "backward of proxies": lambda length: (lambda end: lambda: end.backward("x"))(_proxy_chain(length)),
         "graph of proxies": lambda length: (lambda end: lambda: graph_of(end))(_proxy_chain(length)),
         "backward of a trace": lambda length: (lambda made: lambda: made[0].backward(made[1], "x"))(_recorded_chain(length)),
+        "backward of each row of a trace": lambda length: _rows_of_100(length // 100),
     }
     for what, prepare in ways.items():
         for length in (10_000, 100_000):
@@ -153,6 +188,8 @@ def linearity(rounds: int = 3) -> Figures:
         fan.add(Node(0, "param", f"p{number}", 1.0))
     fan.add(Node(0, "op", "sum", 1.0, tuple(Edge(number, "x") for number in range(10_000))))
     figures["fan-in of 10000, s"] = min(_seconds(lambda: fan.subgraph([10_000])) for _ in range(rounds))
+    figures["fan-in of 10000, a trace, s"] = min(_seconds(_recorded_fan(10_000)) for _ in range(rounds))
+    figures["fan-in of 10000, proxies, s"] = min(_seconds(_proxy_fan(10_000)) for _ in range(rounds))
     return figures
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import agentopt
 from agentopt.cli import main
 from agentopt.core.fold import fold
 from agentopt.store.sqlite import SqliteStore
@@ -90,6 +91,17 @@ def test_an_interrupted_run_can_go_on_and_a_cut_test_says_why(tmp_path: Path) ->
     assert "the time ran out before the test split was scored" in text
     assert "mind the gap" in text
     assert "agentopt resume" in text
+
+
+def test_a_run_that_only_a_program_can_go_on_with_offers_no_command_for_that(tmp_path: Path) -> None:
+    number = agentopt.param(0.0, name="number", bounds=(0.0, 1.0))
+    run = tmp_path / "run"
+    agentopt.optimize(lambda x: number.value, [1, 2, 3], lambda row, output: output, budget="9evals", out=run)
+    text = shown("show", run)
+    assert "start your program again with a larger budget" in text
+    assert f"agentopt export {run} best" in text
+    assert "agentopt resume" not in text
+    assert "agentopt apply" not in text
 
 
 def test_a_run_with_only_a_seed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from agentopt.cli.trace_tree import print_trace
@@ -31,7 +32,8 @@ def failed() -> Graph:
 # --- one file
 
 
-def test_the_first_look_is_a_tree(tmp_path: Path) -> None:
+def test_the_first_look_is_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     lines = shown("trace", "show", saved(tmp_path, agent("Capital of France?"))).splitlines()
     assert lines[0] == "trace.jsonl  3 steps · 470 ms · 1 call of models · 31 → 12 tokens · $0.00021"
     assert [line.rstrip() for line in lines[2:5]] == [

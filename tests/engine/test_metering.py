@@ -3,14 +3,16 @@
 import asyncio
 import threading
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
+from agentopt.core.budget import Ledger
 from agentopt.core.calls import Bound
 from agentopt.core.chat import Usage
 from agentopt.core.errors import BudgetSpent, ConfigError
 from agentopt.core.evaluation import Measured, Rollout
-from agentopt.core.events import canonical
+from agentopt.core.events import Event, canonical
 from agentopt.core.fold import fold
 from agentopt.core.metering import METER, PRICES, ROLLOUT
 from agentopt.engine.metering import Metering
@@ -417,3 +419,21 @@ async def test_optimizers_see_what_is_kept_for_the_test_split():
     await run.run()
     # the seed's three rollouts made a call each: 97 less half as much again as the four on test will
     assert seen[0]["calls"] == 91
+
+
+async def test_bounds_of_calls_under_way_are_not_what_the_test_split_is_expected_to_take():
+    state, ledger = SimpleNamespace(rollouts=0), Ledger({"tokens": 9000.0})
+    meter = Metering(cents, 20)
+    meter.bind(SimpleNamespace(state=state, ledger=ledger, left_on_test=4))
+    meter.open()
+
+    def call(kind, case, tokens):
+        data = {"model": "openai:m", "key": case, "candidate": "c", "case": case, "repeat": 0, "purpose": "pipeline", "tokens": tokens}
+        meter.feed(Event(0, 0.0, kind, data))
+
+    for case in "abc":
+        call("llm_request", case, 900.0)
+    call("llm_reply", "a", 9.0)
+    state.rollouts = 1
+    meter.feed(Event(0, 0.0, "rollout", {}))
+    assert (meter.kept["calls"], meter.kept["tokens"]) == (6.0, 54.0), "half as much again as four times the one that ended took"

@@ -273,7 +273,7 @@ def changed(parameter: Parameter) -> object:
         case dict():
             return {"x": 0.25, "y": 4}
         case str() if parameter.kind == "value":
-            return parameter.space[""][-1] if parameter.space else "other"
+            return "lazy" if parameter.space else "other"
         case str() if parameter.kind == "prompt":
             return "Another text.\n" if parameter.initial.endswith("\n") else "Another text."
     for old, new in (

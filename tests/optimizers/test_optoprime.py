@@ -153,7 +153,7 @@ def test_an_ordinary_task_is_laid_out_in_sections() -> None:
     assert "<name>place</name>\n<value>\ndef place(item, bins):" in section(prompt, "Variables")
     assert section(prompt, "Constraints").splitlines() == [
         "- place: Python code that defines place(item, bins)",
-        '- rate: within [0.0, 1.0]; a multiple of 0.01',
+        "- rate: within [0.0, 1.0]; a multiple of 0.01",
     ]
     assert section(prompt, "Inputs").splitlines() == ["- run 1 (case a): [3, 1]", "- run 2 (case b): [2, 2]"]
     assert section(prompt, "Others") == section(prompt, "Memory") == ""

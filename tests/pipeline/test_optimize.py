@@ -231,6 +231,14 @@ def test_no_parameter_is_read():
         found(lambda x: x)
 
 
+def test_a_workflow_that_fails_before_it_reads_anything_is_told_with_its_error():
+    def keyless(x):
+        raise KeyError("OPENAI_API_KEY")
+
+    with pytest.raises(SeedFailed, match=r"(?s)none of 8 rows gets a score \(crash\).*OPENAI_API_KEY"):
+        ao.optimize(keyless, ROWS, lambda row, output: 0.0, budget="9evals", model=ScriptedModel(["x"]))
+
+
 def test_params_names_those_that_the_first_rows_do_not_read():
     line, rare = Line(), Param(1.0, "rare")
     optimized = found(lambda x: line(x) + (rare.value if x > 99 else 0.0), budget="4evals", params=[rare])
@@ -281,8 +289,12 @@ def test_without_a_worst_score_one_failed_row_fails_the_seed():
     def loss(row, output):
         return -abs(output - row["answer"])
 
-    with pytest.raises(SeedFailed, match=r"the seed does not score \(crash\)"):
+    with pytest.raises(SeedFailed, match=r"(?s)the seed does not score \(crash\) on train3, .*give floor=.*ZeroDivisionError"):
         found(fragile, {"train": ROWS[:6]}, loss, budget="4evals")
+    with pytest.raises(SeedFailed, match=r"the seed does not score \(nonfinite\) on train2, .*give floor=.* nan"):
+        found(line, {"train": ROWS[:6]}, lambda row, output: float("nan") if row is ROWS[2] else -1.0, budget="4evals")
+    with pytest.raises(SeedFailed, match=r"(?s)the seed does not score \(wrong\) on train2, .*mend score: .*KeyError"):
+        found(line, {"train": ROWS[:6]}, lambda row, output: {}["x"] if row is ROWS[2] else -1.0, budget="4evals")
     assert found(fragile, {"train": ROWS[:6]}, loss, budget="4evals", floor=-99.0).result.best is not None
 
 
@@ -392,6 +404,17 @@ def test_a_run_that_was_cut_off_goes_on_in_its_folder(tmp_path):
     again = found(line, budget="12evals", out=tmp_path / "cut")
     assert again.result == optimized.result
     assert line.calls == calls + 1, "a finished run is only read, but for the row that tells its parameters"
+
+
+def test_a_finished_run_is_read_without_calling_the_workflow_if_its_parameters_are_given(tmp_path):
+    line, out = Line(), tmp_path / "run"
+    first = found(line, budget="4evals", out=out)
+    calls = line.calls
+    again = found(line, budget="4evals", out=out, params=[line.slope, line.offset])
+    assert line.calls == calls
+    assert again.best.values == first.best.values
+    found(line, budget="4evals", out=out)
+    assert line.calls == calls + 1
 
 
 def test_more_budget_for_a_finished_run(tmp_path):

@@ -110,6 +110,33 @@ def test_a_budget_in_usd_counts_them_at_their_price(server):
         ao.optimize(agent(server, style), ROWS, match, budget="2evals,$0.001", **asked)
 
 
+@pytest.mark.parametrize("coroutines", [False, True])
+def test_calls_of_the_first_pass_wait_for_room_that_others_in_flight_may_leave(server, coroutines):
+    """Six rows at once can take six times what one may, and take next to nothing."""
+    import openai
+
+    style = Param("Be kind", "style")
+    messages = [{"role": "user", "content": "City1"}]
+
+    async def later(city):
+        async with openai.AsyncOpenAI(base_url=server.url, api_key="none", max_retries=0) as client:
+            await client.chat.completions.create(model="gpt-4o-mini", messages=[*messages, {"role": "user", "content": str(style)}])
+            return city
+
+    pipeline = later if coroutines else agent(server, style)
+    asked = {"optimizer": "evolve", "llm": {"max_output_tokens": 1000}, "model": improver()}
+    optimized = ao.optimize(pipeline, {"train": ROWS[:6]}, match, budget="2evals,2500tokens", **asked)
+    assert len(server.requests) >= 6
+    assert optimized.result.spent["tokens"] <= 2500
+
+
+def test_a_price_by_name_holds_for_the_model_that_is_asked_too(server):
+    style = Param("Be kind", "style")
+    asked = {"model": improver(), "optimizer": "evolve", "llm": {"prices": {"gpt-4o-mini": "1,2", "scripted": "1,2"}}}
+    optimized = ao.optimize(agent(server, style), ROWS, match, budget="2evals,$900", **asked)
+    assert 0 < optimized.result.spent["usd"] < 900
+
+
 def test_clients_that_nobody_counts_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "anthropic", types.ModuleType("anthropic"))
     number = Param(1.0, "number", bounds=(0.0, 2.0))

@@ -6,7 +6,7 @@ import pytest
 
 from agentopt.core.errors import TaskError
 from agentopt.core.task import Case
-from agentopt.pipeline.rows import check_call, read_data
+from agentopt.pipeline.rows import check_calls, read_data
 from agentopt.trace.workflow import Fields
 
 
@@ -96,8 +96,8 @@ def ask(question, ctx=None, *, model="small"):
 
 @pytest.mark.parametrize("given", [Fields(question="q"), Fields(question="q", model="big"), "q", Fields(question="q", ctx=1)])
 def test_rows_that_fit_the_workflow(given):
-    check_call(ask, Case("row1", given))
-    check_call(dict, Case("row1", given))
+    check_calls(ask, {"train": [Case("row1", given)]})
+    check_calls(dict, {"train": [Case("row1", given)]})
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,28 @@ def test_rows_that_fit_the_workflow(given):
 )
 def test_rows_that_do_not(given, words):
     with pytest.raises(TaskError) as caught:
-        check_call(ask, Case("row1", given))
+        check_calls(ask, {"train": [Case("row1", given)]})
     assert words in str(caught.value)
+
+
+def test_every_row_is_looked_at_before_anything_is_called():
+    fits, other = Case("row1", Fields(question="q")), Case("row2", Fields(text="q"))
+    with pytest.raises(TaskError, match=r"^row2: ask"):
+        check_calls(ask, {"train": [fits], "test": [fits, other]})
+
+
+def test_a_table_of_columns_is_no_list_of_rows():
+    class DataFrame:
+        columns = ("q", "answer")
+
+        def to_dict(self, orient): ...
+        def __iter__(self):
+            return iter(self.columns)
+
+    with pytest.raises(TaskError, match=r"data is a DataFrame.*give data\.to_dict\('records'\)"):
+        read_data(DataFrame(), 0)
 
 
 def test_one_value_for_a_workflow_of_none():
     with pytest.raises(TaskError, match="cannot be called with one value: too many positional arguments"):
-        check_call(lambda: 1, Case("row1", 5))
+        check_calls(lambda: 1, {"train": [Case("row1", 5)]})

@@ -42,8 +42,11 @@ def test_nothing_is_quadratic():
     found = figures("linearity(2)")
     assert found["subgraph, 100000, s"] <= 0.3
     assert found["backward of proxies, 100000, s"] <= 0.3
-    assert found["fan-in of 10000, s"] <= 0.1
-    for what in ("subgraph", "backward of proxies", "graph of proxies", "backward of a trace"):
+    assert found["backward of a trace, 100000, s"] <= 0.3
+    assert found["backward of each row of a trace, 100000, s"] <= 0.5  # 1,000 times
+    for what in ("s", "a trace, s", "proxies, s"):
+        assert found[f"fan-in of 10000, {what}"] <= 0.1
+    for what in ("subgraph", "backward of proxies", "graph of proxies", "backward of a trace", "backward of each row of a trace"):
         assert found[f"{what}, 100k / 10k"] <= 20  # caches that overflow; what is quadratic takes 100
 
 

@@ -7,6 +7,7 @@ import gc
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import Pool, ThreadPool
 
 from agentopt.trace.params import Param, applied
 from agentopt.trace.recorder import CURRENT, record
@@ -54,6 +55,27 @@ def test_each_task_of_a_pool_sees_its_own_candidate():
             with applied({"prompt": value}):
                 assert pool.submit(lambda: prompt.value).result() == value
         assert pool.submit(lambda: prompt.value).result() == "own"
+
+
+def test_pools_of_multiprocessing_see_the_candidate_of_who_gives_them_work():
+    """Also those whose threads were there before, or were made for another candidate."""
+
+    def read(*_):
+        return prompt.value
+
+    with ThreadPool(2) as old, carried():
+        with applied({"prompt": "first"}):
+            late = ThreadPool(2)
+        with late:
+            for pool in (old, late):
+                for value in ("second", "third"):
+                    with applied({"prompt": value}):
+                        assert pool.apply(read) == value
+                        assert pool.map(read, range(8)) == [value] * 8
+                        assert pool.starmap(read, [(1, 2)]) == [value]
+                        assert list(pool.imap(read, range(3))) == list(pool.imap_unordered(read, range(3), 2)) == [value] * 3
+        assert old.apply(read) == "own"
+    assert ThreadPool.imap is Pool.imap
 
 
 def test_who_has_nothing_to_carry_is_left_alone():
