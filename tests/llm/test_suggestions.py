@@ -1,4 +1,4 @@
-"""Replies that name variables, in XML elements or JSON: what is read of them, however they are malformed."""
+"""Conformance group 12: replies that name variables, in XML elements or JSON: what is read of them, however they are malformed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from agentopt.trace.graph import Edge, Feedback, Graph, Node
 from agentopt.trace.merge import merge
 from agentopt.trace.otel import CONVENTION, from_otlp, to_otlp
 from agentopt.trace.otel_sdk import SpanTraces, span_traces
+from agentopt.trace.otlp import attributes_of
 from tests.trace.graphs import agent, any_graph, chain
 
 
@@ -457,3 +459,8 @@ def test_the_sdk_itself_feeds_a_graph() -> None:
     outer, inner = traces.graph()
     assert (outer.kind, outer.meta["error"], outer.meta["message"]) == ("exception", "ValueError", "no")
     assert (inner.kind, inner.name, inner.span) == ("llm", "m", 0)
+
+
+def test_numbers_that_json_has_not_are_written_as_its_doubles_are():
+    written = attributes_of({"many": 10**400, "few": -(10**400), "none": math.nan, "half": 0.5, "whole": 2**62})
+    assert [next(iter(pair["value"].values())) for pair in written] == ["Infinity", "-Infinity", "NaN", 0.5, str(2**62)]

@@ -1,4 +1,4 @@
-"""Trace's optimizers: programs written for them, with models of a few lines."""
+"""Conformance groups 12, 13 and 14: Trace's optimizers, their replies, searches that go on where they were, and scores by name."""
 
 from __future__ import annotations
 
