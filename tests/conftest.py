@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+os.environ.pop("COLUMNS", None)  # what commands print is as wide as in a pipe, wherever the tests run
+
 _HERE = ("localhost", "127.", "::1", "0.0.0.0")
 
 

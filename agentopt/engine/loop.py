@@ -257,11 +257,12 @@ class Loop:
             self._take_wait(index, seen)
         elif isinstance(answer, Refused):
             note = {"kind": "refused", "index": index, "text": answer.kind, "memo": dict(answer.memo)}
-            self._run.append("note", note | self._calls(index))
+            calls = self._calls(index)
+            self._run.append("note", note | calls)
             if isinstance(self._run.parts.optimizer, ObservesRefusals):
                 self._run.parts.optimizer.observe_refusal(answer)
             self._waited_at = -1  # who waits for what was being asked has waited in vain
-            self._stopping.note_ask(new=False)
+            self._stopping.note_ask(new=False, paid=bool(calls))
             self._stopping.note_refusal(answer)
         elif isinstance(answer, Exhausted):
             self._stopping.exhausted = answer.why
@@ -295,7 +296,7 @@ class Loop:
         data = encode_candidate(candidate, run.parts.store.put) | {"index": index, "ticket": opened.ticket}
         data |= self._calls(index) | ({"duplicate": True} if duplicate else {}) | ({"refused": refused} if refused else {})
         run.append("proposed", data)
-        self._stopping.note_ask(new=not duplicate and not refused)
+        self._stopping.note_ask(new=not duplicate and not refused, paid="calls" in data)
         if duplicate:
             self._journey.give_back()
             self._start(self._tell_duplicate(opened))

@@ -13,7 +13,8 @@ from agentopt.engine.run import Run
 
 __all__ = ["Stopping"]
 
-_BARREN_ASKS = 1000
+_BARREN_ASKS, _BARREN_PAID = 1000, 30
+"""Asks in a row without a new candidate, and those among them that asked a model, which cost money."""
 _JUDGED_FROM = 10
 _SCORER_ERRORS_ALLOWED = 0.2
 _ERRORS_AT_FIRST, _REFUSALS_AT_FIRST, _REFUSALS = 5, 8, 30
@@ -34,6 +35,7 @@ class Stopping:
         self._run = run
         self._paces: dict[str, float] = {}
         self._barren = 0
+        self._barren_paid = 0
         self._refusals: list[Refused] = []
         self.interrupted = False
         self.exhausted = ""
@@ -106,10 +108,11 @@ class Stopping:
             self.exhausted = f"no better candidate in {patience} evaluations"
         return bool(self.exhausted)
 
-    def note_ask(self, new: bool) -> None:
-        """Counts asks in a row that brought nothing new, so that a count budget cannot be waited on for ever."""
+    def note_ask(self, new: bool, paid: bool = False) -> None:
+        """Counts asks in a row that brought nothing new, so that a count budget cannot be waited on for ever. ``paid``: by a model."""
         self._barren = 0 if new else self._barren + 1
-        if self._barren >= _BARREN_ASKS:
+        self._barren_paid = 0 if new else self._barren_paid + paid
+        if self._barren >= _BARREN_ASKS or self._barren_paid >= _BARREN_PAID:
             self.exhausted = f"the last {self._barren} asks brought no new candidate"
         if new:
             self._refusals.clear()

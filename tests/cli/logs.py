@@ -23,8 +23,8 @@ CASES = {"train": 2, "validation": 1, "test": 3}
 
 
 def invoke(*args: object, **options: Any) -> Result:
-    """Run the command line as far as the errors that ``main`` turns into one sentence, whatever width the tests' own output has."""
-    return CliRunner(env={"COLUMNS": None}).invoke(app, [str(arg) for arg in args], **options)
+    """Run the command line as far as the errors that ``main`` turns into one sentence."""
+    return CliRunner().invoke(app, [str(arg) for arg in args], **options)
 
 
 def shown(*args: object) -> str:

@@ -32,6 +32,16 @@ def world(model: Any, optimizer: type[Asker] = Asker, **settings: Any) -> World:
     return World(optimizer=optimizer(chat), chat=chat, **settings)
 
 
+async def test_asks_of_a_model_that_bring_nothing_new_end_the_search_soon():
+    class Repeating(Asker):
+        async def propose(self, view: Any, n: int, rng: Random) -> Any:
+            await self.ask("1", rng)
+            return [Proposal({"x": 1.0})]
+
+    state = await world(Oracle(), Repeating, budget={"evals": 50}).run()
+    assert (state.status, state.duplicates, state.calls.requests) == ("exhausted", 30, 31)
+
+
 async def test_each_call_is_in_the_log_and_closed_with_the_run():
     model = Oracle()
     run = world(model)

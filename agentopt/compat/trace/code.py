@@ -34,9 +34,10 @@ class Arguments(Protocol):
 class LearntCode:
     """Calls what the text of a parameter defines in the place of ``function``.
 
-    In a sandbox the code gets plain data. Names in it mean what they mean around ``function``, if that is plain data, an installed module
-    or a function with a source. The object of a method enters as None, so code that touches it fails there. With ``trust`` the code runs
-    in this process, and sees everything. Raises TaskError for a function without a source.
+    In a sandbox the code gets plain data. Names that ``function`` was written with mean what they mean around it, if that is plain data, an
+    installed module or a function with a source; of other names learnt code gets modules, functions and numbers, but no texts: they may be
+    secrets. The object of a method enters as None, so code that touches it fails there. With ``trust`` the code runs in this process, and
+    sees everything. Raises TaskError for a function without a source.
     """
 
     def __init__(self, function: Callable[..., Any], trust: bool) -> None:
@@ -120,6 +121,11 @@ class LearntCode:
         return [value.parameter for value in bundled if value.parameter is not None]
 
     def _meanings(self, source: str) -> dict[str, Any]:
+        """What the written code named, and of other names in learnt code modules, functions and numbers: texts may be secrets."""
+        named, written = self._named_in(source), self._named_in(self._own)
+        return {name: value for name, value in named.items() if name in written or _tells_nothing(value)}
+
+    def _named_in(self, source: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         texts = [(source, self._function)]
         while texts:
@@ -166,6 +172,11 @@ def _around(function: Callable[..., Any]) -> dict[str, Any]:
         except ValueError:
             continue  # not defined yet
     return found
+
+
+def _tells_nothing(value: Any) -> bool:
+    plain = value.value if isinstance(value, Node) else value
+    return isinstance(plain, ModuleType | FunctionType | type | int | float) or getattr(value, "bundled", False)
 
 
 def _form(value: Any) -> Any:

@@ -11,6 +11,7 @@ from agentopt.compat.trace import ExecutionError, bundle, model, node
 from agentopt.core.running import CodeFailed
 
 LIMIT = 10
+API_KEY = "secret"
 
 
 def helper(x):
@@ -92,6 +93,16 @@ def test_learnt_code_sees_what_its_names_mean_where_it_was_written(trust) -> Non
         fun(1)
     assert "nobody_knows" in caught.value.exception_node.create_feedback("full")
     assert isinstance(caught.value, NameError if trust else CodeFailed)
+
+
+def test_learnt_code_gets_no_text_that_the_written_code_did_not_name() -> None:
+    @bundle(trainable=True)
+    def fun(x):
+        return x
+
+    fun.parameter._data = "def fun(x):\n    return API_KEY\n"
+    with pytest.raises(ExecutionError, match="API_KEY"):
+        fun(1)
 
 
 @pytest.mark.parametrize("trust", [False, True])
