@@ -22,7 +22,11 @@ from agentopt.trace.params import applied  # noqa: E402
 from agentopt.trace.recorder import record  # noqa: E402
 
 # what DSPy's own packages say of themselves
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::ResourceWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Item .* is using the `ReadOnly` qualifier:UserWarning"),  # pydantic, of litellm's types
+]
 
 CITIES = {"Rome": "2.8", "Oslo": "0.7", "Lima": "10.1"}
 
