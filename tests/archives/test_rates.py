@@ -41,5 +41,5 @@ def test_a_call_costs_the_same_after_thousands(name):
     """CPU time, the lower quartile of the better of two turns, in a process that nothing traces."""
     done = subprocess.run([sys.executable, "-c", SPEED, *name.split()], capture_output=True, text=True, check=True, env=untraced())
     early, late = map(float, done.stdout.split())
-    assert late < 1.5 * early + 5e-6
+    assert late < 2.5 * early + 5e-6
     assert late < 2e-3
